@@ -1,0 +1,55 @@
+/*
+ * catalog.h - what the database defines: feeds, and the application's own paths.
+ * Loaded whole and swapped, so that nobody sees half of a change.
+ */
+#ifndef LIVEFEED_CATALOG_H
+#define LIVEFEED_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "event.h"
+
+struct feed {
+	char *name;
+	bool declared; /* by declare_feed, filled by publish; else a watched table */
+	bool has_unit;
+	bool has_users;
+	bool durable;
+	bool latest_only;
+	int n_key_columns; /* 1 for a declared feed; a row channel has as many values */
+	char **roles; /* who may subscribe; none: every member of the unit */
+	size_t n_roles;
+	bool any_user; /* roles is {*}: any signed-in user */
+};
+
+struct catalog; /* current definitions */
+struct catalog_load; /* definitions being read */
+
+struct catalog *catalog_new(void);
+void catalog_free(struct catalog *catalog);
+
+struct catalog_load *catalog_load_begin(void);
+/* Copies what it is given. False: out of memory. */
+bool catalog_load_feed(struct catalog_load *load, const struct feed *feed);
+bool catalog_load_path(struct catalog_load *load, struct text path, const struct text *channels, size_t n_channels);
+/* Makes the load current and frees it; pointers to former feeds and paths become invalid. */
+void catalog_load_commit(struct catalog *catalog, struct catalog_load *load);
+void catalog_load_abort(struct catalog_load *load);
+
+/* NULL: no such feed. Valid until the next commit. */
+const struct feed *catalog_feed(const struct catalog *catalog, struct text name);
+bool catalog_is_loaded(const struct catalog *catalog);
+
+struct principal;
+/*
+ * The channels of an exposed path such as /ws/orders/{1}/ for this principal: {1}.. are the path's own
+ * parts (decoded from the URL, encoded for the channel), {user} the user, {unit} repeats the channel for each unit of the token.
+ * Calls each(channel, arg) for every one. False: no such path (a closing slash is optional).
+ */
+bool catalog_match_path(const struct catalog *catalog, struct text path, const struct principal *principal,
+                        void (*each)(struct text channel, void *arg), void *arg);
+/* True if the path is exposed at all: asked at the handshake, before anybody is known. */
+bool catalog_has_path(const struct catalog *catalog, struct text path);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * database.h - a small pool of connections for what sessions ask: row look-ups, cursor checks, pages of the log,
+ * definitions and keys (snapshots, values and commands come with a later issue). Queued, bounded, with deadlines.
+ */
+#ifndef LIVEFEED_DATABASE_H
+#define LIVEFEED_DATABASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "access.h"
+#include "catalog.h"
+#include "event.h"
+#include "session.h"
+
+struct database;
+
+/* Connections open as they are needed, up to n; idle ones stay. queue_max: requests waiting; beyond it they are answered unavailable. */
+struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connections, size_t queue_max);
+void database_free(struct database *database);
+/* The answers to session requests go to this hub (set once, before the first request). */
+void database_attach(struct database *database, struct hub *hub);
+/* The functions for hub_new. */
+struct session_backend database_backend(struct database *database);
+
+/* Reads livefeed.feeds, livefeed.paths and livefeed.keys and puts them into catalog and access; then done(ok). Coalesced. */
+void database_load_definitions(struct database *database, struct catalog *catalog, struct access *access,
+                               void (*done)(void *arg, bool ok), void *arg);
+
+#endif

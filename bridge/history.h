@@ -1,0 +1,42 @@
+/*
+ * history.h - the events that the bridge has read most recently, in the one
+ * order, for resume without a query. Bounded in bytes; of one epoch at a time.
+ *
+ * A position is an absolute index that stays valid while events are appended
+ * and evicted, so a replay holds a position and nothing else.
+ */
+#ifndef LIVEFEED_HISTORY_H
+#define LIVEFEED_HISTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "event.h"
+
+struct history;
+struct history *history_new(size_t max_bytes);
+void history_free(struct history *history);
+void history_limit(struct history *history, size_t max_bytes);
+
+/* Forgets everything and begins at head in this epoch: at start, and when the database's history changed. */
+void history_begin(struct history *history, const char *epoch, int64_t head);
+/* Takes a reference. Ids must grow. Evicts the oldest beyond the limit, never the one appended. False: out of memory. */
+bool history_append(struct history *history, struct event *event);
+/* Everything up to head was appended. */
+void history_advance(struct history *history, int64_t head);
+
+const char *history_epoch(const struct history *history); /* "" before the first begin */
+int64_t history_head(const struct history *history);
+/* A cursor with an id from here on can be resumed from memory. */
+int64_t history_floor(const struct history *history);
+
+/* The position of the first event with an id above after_id. */
+uint64_t history_seek(const struct history *history, int64_t after_id);
+/* NULL: at the end (position == history_end) or evicted (position < history_begin_position). */
+struct event *history_at(const struct history *history, uint64_t position);
+uint64_t history_first(const struct history *history);
+uint64_t history_end(const struct history *history);
+size_t history_bytes(const struct history *history);
+
+#endif

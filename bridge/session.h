@@ -1,0 +1,141 @@
+/*
+ * session.h - one client: its states, subscriptions, replays, and its bounded outbox.
+ *
+ * A session knows neither sockets nor the database. A transport feeds it
+ * whole text messages and takes frames out of its outbox; what it has to
+ * ask of the database goes through struct session_backend and comes back
+ * by the answer functions. Everything runs on the one loop; nothing blocks.
+ *
+ * States: GREETING (no token yet) -> OPEN -> CLOSING (close code set; what is in the outbox
+ * still goes out, then the transport closes) -> CLOSED. One function moves it (session.c).
+ */
+#ifndef LIVEFEED_SESSION_H
+#define LIVEFEED_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+#include "catalog.h"
+#include "event.h"
+#include "frame.h"
+#include "history.h"
+
+enum close_code {
+	CLOSE_GOING_AWAY = 1001,
+	CLOSE_NOT_TEXT = 1003,
+	CLOSE_TOO_LARGE = 1009,
+	CLOSE_BAD_MESSAGES = 4400,
+	CLOSE_TOKEN = 4401,
+	CLOSE_DISCONNECTED = 4403,
+	CLOSE_TOO_SLOW = 4408,
+	CLOSE_MAX_SESSION = 4409,
+	CLOSE_LIMIT = 4429
+};
+
+struct session;
+struct hub; /* all sessions, the routes, the history */
+
+struct session_limits { /* from config.h; may change on reload */
+	int64_t max_subscriptions, max_bad_messages, max_queue_bytes, max_message_bytes;
+	int64_t idle_auth_ms, heartbeat_ms, max_session_ms;
+};
+
+/*
+ * What a session asks of the database. Each request is answered exactly once by the hub_answer function named,
+ * with the same request pointer, also on failure and time-out; a session that is gone by then just frees it.
+ */
+struct request;
+struct session_backend {
+	void *arg;
+	/* row_scope(feed, key) -> hub_answer_row */
+	void (*row_scope)(void *arg, struct request *request, const char *feed, const char *key, size_t key_len);
+	/* look(): the database's head -> tail reads up to it; check_cursor(epoch, id) -> hub_answer_cursor */
+	void (*check_cursor)(void *arg, struct request *request, const char *epoch, int64_t id);
+	/* read(after_id, max, feed): one page -> hub_answer_page */
+	void (*read_page)(void *arg, struct request *request, int64_t after_id, const char *feed);
+	/* reload the definitions now (a channel names an unknown feed) -> hub_answer_definitions. Coalesced by the backend. */
+	void (*reload_definitions)(void *arg, struct request *request);
+};
+
+enum row_status { ROW_FOUND, ROW_ABSENT, ROW_SPELLING, ROW_UNAVAILABLE };
+enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_UNAVAILABLE };
+
+/* Transport: told that a session has output, or is to close. */
+struct session_transport {
+	const char *name; /* "websocket" */
+	/* The outbox is no longer empty, or the state is CLOSING: call session_output before the loop sleeps. Called once until then. */
+	void (*wake)(struct session *session, void *connection);
+};
+
+/* ---- the hub */
+struct hub *hub_new(struct access *access, struct catalog *catalog, struct history *history,
+                    const struct session_limits *limits, const struct session_backend *backend);
+void hub_free(struct hub *hub);
+void hub_set_limits(struct hub *hub, const struct session_limits *limits);
+/* Milliseconds of a monotonic clock and seconds of the wall clock; main sets both at each turn of the loop and at least once a second. */
+void hub_tick_clock(struct hub *hub, int64_t now_ms, int64_t wall_s);
+/* Time-outs: tokens that expired, idle GREETING sessions, max_session. Call about once a second. */
+void hub_check_deadlines(struct hub *hub);
+/* Continues replays whose sessions have room; called each turn of the loop. True: more can be done at once. */
+bool hub_pump(struct hub *hub);
+/* Frees sessions that are CLOSED: the one point of the loop where that happens. */
+void hub_sweep(struct hub *hub);
+
+/* The stream, from tail.c: events in order; the hub appends to the history and delivers. */
+void hub_event(struct hub *hub, struct event *event);
+void hub_advance(struct hub *hub, int64_t head); /* everything up to head was given */
+/* The history changed (other epoch, or went back, or was pruned below what is needed): all subscriptions get resync with this reason; begins at head. */
+void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *reason);
+/* The database was lost or came back: `status` to all, pong's live. */
+void hub_live(struct hub *hub, bool live);
+/* Definitions were reloaded: subscriptions that are no longer allowed end with `unsubscribed`. */
+void hub_definitions_changed(struct hub *hub);
+/* Closes all with 1001, spread over drain_ms; no new sessions. */
+void hub_drain(struct hub *hub, int64_t drain_ms);
+size_t hub_sessions(const struct hub *hub);
+
+void hub_answer_row(struct hub *hub, struct request *request, enum row_status status, const struct row_access *row);
+void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_status status, int64_t database_head);
+/* events: n of them, borrowed; up_to: all of the feed up to here is in this page; status CURSOR_PRUNED: after_id is no longer kept. */
+void hub_answer_page(struct hub *hub, struct request *request, enum cursor_status status, const char *epoch,
+                     struct event *const *events, size_t n, int64_t up_to);
+void hub_answer_definitions(struct hub *hub, struct request *request, bool ok);
+
+/* ---- a session, for its transport */
+/*
+ * path: the exposed path it came by, or NULL for the plain endpoint; since, snapshot: the query parameters that apply
+ * to the path's subscriptions. NULL: out of memory or draining.
+ */
+struct session_origin {
+	const char *address; /* of the peer, for logs and limits */
+	const char *path;    /* NULL: none */
+	const char *since;   /* NULL: none */
+	bool snapshot;
+};
+struct session *session_open(struct hub *hub, const struct session_transport *transport, void *connection,
+                             const struct session_origin *origin);
+/* A token that came with the handshake (query, header, subprotocol). Same as a first auth message. */
+void session_authenticate(struct session *session, const char *token, size_t len);
+/* One whole text message. */
+void session_receive(struct session *session, const char *text, size_t len);
+/* The transport saw something it cannot pass on: answers error and closes with code (1003, 1009...). */
+void session_close(struct session *session, enum close_code code, const char *reason);
+/* The connection is gone: the session must not be used afterwards. */
+void session_gone(struct session *session);
+
+/*
+ * The outbox: up to max frames into frames[] (borrowed until session_sent); returns how many. Output that
+ * a slow socket has not taken yet stays in the transport; the bytes count until session_sent.
+ */
+size_t session_output(struct session *session, struct frame **frames, size_t max);
+/* The first n of them are on their way: dropped from the outbox. */
+void session_sent(struct session *session, size_t n);
+bool session_has_output(const struct session *session);
+/* 0: not closing, else the code to close with once the outbox is empty. *reason: text of the close frame. */
+int session_closing(const struct session *session, const char **reason);
+/* For logs: a number that names it. */
+uint64_t session_number(const struct session *session);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * tail.h - the stream of events out of the database.
+ *
+ * One connection LISTENs, looks once a second and reads (livefeed.look, livefeed.read); while this bridge is the ticker, a second
+ * one sits in livefeed.tick_wait and gets the events with the tick. See tail.c for the story.
+ */
+#ifndef LIVEFEED_TAIL_H
+#define LIVEFEED_TAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "event.h"
+
+struct tail;
+
+struct tail_settings {
+	const char *dsn;
+	const char *bridge;  /* name of this process for livefeed.bridges */
+	const char *version;
+	int64_t tick_interval_ms;
+};
+
+struct tail_events { /* all on the loop */
+	void *arg;
+	/* A history begins (first connection), or cannot be continued: reason NULL at first, else "epoch" or "pruned". */
+	void (*restart)(void *arg, const char *epoch, int64_t head, const char *reason);
+	/* The next event, in order, control events included; borrowed. */
+	void (*event)(void *arg, struct event *event);
+	/* All up to head was given; called at the end of each page: flush now. */
+	void (*advance)(void *arg, int64_t head);
+	/* Connected and reading, or not. why: one line for the log. */
+	void (*live)(void *arg, bool live, const char *why);
+	/* Definitions or keys have to be read again (at start, after a control event, or when look() says so). The tail goes on only after
+	 * tail_definitions_loaded, so that no event is judged by old definitions. */
+	void (*reload)(void *arg);
+	/* The database cannot be served, and waiting will not help by itself (no extension, other log version, standby, transaction pooling): one clear line. The tail keeps trying. */
+	void (*unusable)(void *arg, const char *why);
+	uint64_t (*sessions)(void *arg);
+};
+
+struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, const struct tail_events *events);
+void tail_start(struct tail *tail);
+void tail_definitions_loaded(struct tail *tail, bool ok);
+bool tail_is_live(const struct tail *tail);
+bool tail_is_ticker(const struct tail *tail);
+void tail_stop(struct tail *tail); /* unregisters, closes; asynchronous parts end with the loop */
+void tail_free(struct tail *tail);
+
+#endif

@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 130000
@@ -43,5 +45,59 @@
 #ifndef ATTRIBUTE_GENERATED_VIRTUAL
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
+
+/*
+ * Converts as much as it can, returns how many bytes of the source that were,
+ * and ends the result with NUL. Before 14 a conversion could only raise: the
+ * conversion functions hold nothing that an abandoned call would leave behind.
+ */
+static inline int
+compat_convert(Oid proc, int from, int to, const char *source, int len, char *target, int room)
+{
+#if PG_VERSION_NUM >= 140000
+	return pg_do_encoding_conversion_buf(proc, from, to,
+										 (unsigned char *) unconstify(char *, source), len,
+										 (unsigned char *) target, room, true);
+#else
+	MemoryContext context = CurrentMemoryContext;
+	int			piece = len;	/* the whole, and if that fails a character at a time */
+	int			done = 0;
+
+	target[0] = '\0';
+	while (done < len)
+	{
+		volatile bool good = true;
+
+		PG_TRY();
+		{
+			OidFunctionCall5(proc, Int32GetDatum(from), Int32GetDatum(to),
+							 CStringGetDatum(source + done), CStringGetDatum(target),
+							 Int32GetDatum(piece));
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			FlushErrorState();
+			good = false;
+		}
+		PG_END_TRY();
+
+		if (good)
+		{
+			done += piece;
+			target += strlen(target);
+		}
+		else
+		{
+			*target = '\0';
+			if (piece < len || pg_encoding_mblen(from, source) >= len)
+				break;
+		}
+		if (done < len)
+			piece = Min(pg_encoding_mblen(from, source + done), len - done);
+	}
+	return done;
+#endif
+}
 
 #endif							/* LIVEFEED_COMPAT_H */

@@ -12,8 +12,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 130000
@@ -97,6 +101,62 @@ compat_convert(Oid proc, int from, int to, const char *source, int len, char *ta
 			piece = Min(pg_encoding_mblen(from, source + done), len - done);
 	}
 	return done;
+#endif
+}
+
+/* Array types have symbols of their own since 14. */
+#ifndef XID8ARRAYOID
+#define XID8ARRAYOID 271
+#endif
+
+/* The timeline that is written to; not to be asked for during recovery. */
+static inline TimeLineID
+compat_timeline(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return GetWALInsertionTimeLine();
+#else
+	(void) RecoveryInProgress();	/* fills it in, also after a promotion */
+	return ThisTimeLineID;
+#endif
+}
+
+/*
+ * Shared memory for a library that need not be preloaded: from what the server
+ * has to spare, which takes some kilobytes, or since 17 a segment by name.
+ */
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#endif
+
+static inline void *
+compat_shared_memory(const char *name, Size size, void (*init) (void *ptr))
+{
+	bool		found;
+#if PG_VERSION_NUM >= 170000
+	return GetNamedDSMSegment(name, size, init, &found);
+#else
+	void	   *ptr;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	ptr = ShmemInitStruct(name, size, &found);
+	if (!found)
+		init(ptr);
+	LWLockRelease(AddinShmemInitLock);
+	return ptr;
+#endif
+}
+
+/* Tidies up after an error of compat_shared_memory() that is not passed on. */
+static inline void
+compat_shared_memory_failed(void)
+{
+#if PG_VERSION_NUM < 170000
+	if (LWLockHeldByMe(AddinShmemInitLock))
+	{
+		HOLD_INTERRUPTS();		/* the error let go of them; the release does it again */
+		LWLockRelease(AddinShmemInitLock);
+	}
 #endif
 }
 

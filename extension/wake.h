@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "utils/timestamp.h"
+
 /*
  * Finds this database's slot. May allocate, lock and raise; the journal calls
  * it when a transaction writes its first event. Where there is no ticker, or
@@ -24,5 +26,32 @@ extern void wake_prepare(void);
  * no lock. A spurious wake is harmless.
  */
 extern void wake_ticker(void);
+
+/* What wake_take() found. */
+typedef enum WakeRole
+{
+	WAKE_TICKER,				/* this backend is the ticker now */
+	WAKE_FOLLOWER,				/* another live backend is */
+	WAKE_NO_SLOT,				/* no slot is free: tick, but nobody will wake us */
+} WakeRole;
+
+/* Becomes the ticker if nobody is, or, with force, even if another backend is. Kept until the backend ends. */
+extern WakeRole wake_take(bool force);
+
+/* Is this backend still the ticker? */
+extern bool wake_is_ticker(void);
+
+/* The ticker's process id, 0 if there is none. */
+extern int	wake_ticker_pid(void);
+
+/* The last tick whose bells were rung, 0 if that is not known. */
+extern int64 wake_rung(void);
+extern void wake_set_rung(int64 tick);
+
+/*
+ * Remembers for all backends since when events wait for the tick after this
+ * one, and tells; now, if it was not known.
+ */
+extern TimestampTz wake_waiting_since(int64 tick);
 
 #endif							/* LIVEFEED_WAKE_H */

@@ -16,6 +16,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/array.h"
+#include "utils/timestamp.h"
 
 /* Which channels an event goes to. */
 #define EVENT_TO_UNIT		0x0001	/* feed:unit:<unit> */
@@ -41,13 +42,16 @@
 #define LIVEFEED_LOG_VERSION 1
 
 /*
- * One row of the log, less what the journal adds itself (xid, seq, at).
- * Pointers belong to the caller and need to live only for the call.
+ * One row of the log, less what the journal adds itself (xid, seq).
+ * Pointers belong to the caller and need to live only for the call. Text is in
+ * the database's encoding; a frame is UTF-8, and its buffer begins with
+ * VARHDRSZ spare bytes (frame_begin()), so that it becomes a bytea in place.
  */
 typedef struct LivefeedEvent
 {
 	int			flags;
 	CommandId	command;		/* orders events inside their transaction */
+	TimestampTz at;				/* the clock when it was made; 0: journal looks */
 	const char *feed;
 	const char *unit;			/* NULL: none */
 	ArrayType  *users;			/* text[], NULL: none */

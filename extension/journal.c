@@ -1,7 +1,383 @@
+/*-------------------------------------------------------------------------
+ *
+ * journal.c
+ *	  Writes events to the log, in the writer's own transaction.
+ *
+ * An event goes into the log by table_tuple_insert() and index_insert(), past
+ * SPI, executor and privileges: the writer of a watched table needs no grant
+ * on the log, and pays about what one more index would cost him. The only lock
+ * is the RowExclusiveLock that every INSERT takes, on the log's current child.
+ *
+ * Which child that is stands in livefeed.state. A backend keeps it, with the
+ * indexes, until a relcache invalidation says that the state or the child has
+ * changed. A copy that is a moment old does no harm: readers read all children,
+ * and livefeed.prune() empties none that an open transaction may have written.
+ *
+ * Through the life of a transaction:
+ *
+ *	1. Its first event finds the ticker's slot (wake_prepare).
+ *	2. Events are counted (fold.c). At the limit the caller is told, and feeds
+ *	   are remembered instead of events.
+ *	3. At PRE_COMMIT, and at PRE_PREPARE, the remembered resyncs are written.
+ *	   Where writers ring the bells themselves, NOTIFY is queued, but never for a
+ *	   prepared transaction, which cannot.
+ *	4. At COMMIT, when the rows are visible, the ticker is woken: nothing there
+ *	   allocates, looks anything up or can fail. COMMIT PREPARED happens in
+ *	   another backend, perhaps; the ticker finds it at its next look.
+ *
+ *-------------------------------------------------------------------------
+ */
 #include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "fold.h"
 #include "journal.h"
-void journal_write(const LivefeedEvent *event) {}
-bool journal_is_full(const char *feed) { return false; }
-void journal_resync(const char *feed, const char *reason) {}
-void journal_control(const char *kind) {}
-void journal_init(void) {}
+#include "livefeed.h"
+#include "wake.h"
+
+/* The columns of the log, in their order (tables.sql). */
+enum
+{
+	LOG_XID,
+	LOG_SEQ,
+	LOG_AT,
+	LOG_COMMAND,
+	LOG_FLAGS,
+	LOG_FEED,
+	LOG_UNIT,
+	LOG_USERS,
+	LOG_TO_USERS,
+	LOG_KEY,
+	LOG_PARENT_FEED,
+	LOG_PARENT_KEY,
+	LOG_FRAME,
+	LOG_COLUMNS
+};
+
+#define LOG_MAX_INDEXES 4
+
+/* What a log row adds to the log beside its frame and texts, roughly. */
+#define LOG_ROW_BYTES 100
+
+/* Where events go; a copy of what livefeed.state says. */
+typedef struct Target
+{
+	bool		valid;
+	MemoryContext context;		/* of what the pointers below lead to */
+	Oid			state;
+	Oid			table;
+	Oid			sequence;
+	bool		registered;
+	int			nindexes;
+	Oid			index_oids[LOG_MAX_INDEXES];
+	IndexInfo  *index_infos[LOG_MAX_INDEXES];
+	TupleTableSlot *slot;		/* virtual, of the log's row type */
+} Target;
+
+static Target target;
+
+/* Has this transaction written? */
+static bool journal_in_use = false;
+
+static void
+target_invalidate(Datum arg, Oid relation)
+{
+	if (!OidIsValid(relation) || relation == target.state || relation == target.table)
+		target.valid = false;
+}
+
+/* Reads the state row: the number of the current child, and whether a bridge ever registered. */
+static int
+read_state(Oid state)
+{
+	Relation	relation = table_open(state, AccessShareLock);
+	AttrNumber	current = get_attnum(state, "current");
+	AttrNumber	registered = get_attnum(state, "registered");
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	row = systable_getnext(scan);
+	int			child = 0;
+	bool		isnull;
+
+	if (HeapTupleIsValid(row))
+	{
+		child = DatumGetInt16(heap_getattr(row, current, RelationGetDescr(relation), &isnull));
+		target.registered = DatumGetBool(heap_getattr(row, registered, RelationGetDescr(relation), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	if (!HeapTupleIsValid(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.state\" is empty", LIVEFEED_SCHEMA),
+				 errhint("Call livefeed.reset().")));
+	return child;
+}
+
+/* Takes down the indexes of the log's child, and a slot of its row type. */
+static void
+describe_log(void)
+{
+	Relation	log = table_open(target.table, RowExclusiveLock);
+	MemoryContext caller = MemoryContextSwitchTo(target.context);
+	List	   *indexes = RelationGetIndexList(log);
+	ListCell   *cell;
+
+	if (RelationGetDescr(log)->natts != LOG_COLUMNS || list_length(indexes) > LOG_MAX_INDEXES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the livefeed log has another version than the library"),
+				 errhint("Run ALTER EXTENSION livefeed UPDATE.")));
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		target.index_oids[target.nindexes] = lfirst_oid(cell);
+		target.index_infos[target.nindexes++] = BuildIndexInfo(index);
+		index_close(index, NoLock);
+	}
+	target.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(log)), &TTSOpsVirtual);
+
+	MemoryContextSwitchTo(caller);
+	table_close(log, NoLock);
+}
+
+static void
+target_refresh(void)
+{
+	char		name[NAMEDATALEN];
+
+	if (target.context == NULL)
+		target.context = AllocSetContextCreate(TopMemoryContext, "livefeed journal", ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(target.context);
+	target.nindexes = 0;
+	target.slot = NULL;
+
+	/* First, so that an invalidation that arrives meanwhile counts. */
+	target.valid = true;
+	PG_TRY();
+	{
+		target.state = livefeed_relation("state");
+		snprintf(name, sizeof(name), "log_%d", read_state(target.state));
+		target.table = livefeed_relation(name);
+		target.sequence = livefeed_relation("seq");
+		describe_log();
+	}
+	PG_CATCH();
+	{
+		target.valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static inline void
+set_text(TupleTableSlot *slot, int column, const char *value)
+{
+	slot->tts_isnull[column] = (value == NULL);
+	if (value != NULL)
+		slot->tts_values[column] = CStringGetTextDatum(value);
+}
+
+static inline void
+set_array(TupleTableSlot *slot, int column, ArrayType *value)
+{
+	slot->tts_isnull[column] = (value == NULL);
+	slot->tts_values[column] = PointerGetDatum(value);
+}
+
+/* Lays the event out as a row of the log. */
+static void
+fill_row(TupleTableSlot *slot, const LivefeedEvent *event)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, LOG_COLUMNS * sizeof(bool));
+
+	slot->tts_values[LOG_XID] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
+	slot->tts_values[LOG_SEQ] = Int64GetDatum(nextval_internal(target.sequence, false));
+	slot->tts_values[LOG_AT] = TimestampTzGetDatum(event->at != 0 ? event->at : GetCurrentTimestamp());
+	slot->tts_values[LOG_COMMAND] = Int32GetDatum((int32) event->command);
+	slot->tts_values[LOG_FLAGS] = Int32GetDatum(event->flags);
+	set_text(slot, LOG_FEED, event->feed);
+	set_text(slot, LOG_UNIT, event->unit);
+	set_array(slot, LOG_USERS, event->users);
+	set_array(slot, LOG_TO_USERS, event->to_users);
+	set_text(slot, LOG_KEY, event->key);
+	set_text(slot, LOG_PARENT_FEED, event->parent_feed);
+	set_text(slot, LOG_PARENT_KEY, event->parent_key);
+	slot->tts_isnull[LOG_FRAME] = (event->frame == NULL);
+	if (event->frame != NULL)
+	{
+		SET_VARSIZE(event->frame->data, event->frame->len);
+		slot->tts_values[LOG_FRAME] = PointerGetDatum(event->frame->data);
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/* The log's indexes are on columns, never on expressions, and not partial. */
+static void
+insert_index_entries(Relation log, TupleTableSlot *slot)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < target.nindexes; i++)
+	{
+		Relation	index = index_open(target.index_oids[i], RowExclusiveLock);
+
+		FormIndexDatum(target.index_infos[i], slot, NULL, values, isnull);
+		compat_index_insert(index, values, isnull, &slot->tts_tid, log, target.index_infos[i]);
+		index_close(index, NoLock);
+	}
+}
+
+/* The row itself; the limits are the caller's concern. */
+static void
+write_row(const LivefeedEvent *event)
+{
+	Relation	log;
+	bool		rings;
+
+	if (!target.valid)
+		target_refresh();
+	if (!journal_in_use)
+	{
+		wake_prepare();
+		journal_in_use = true;
+	}
+
+	log = table_open(target.table, RowExclusiveLock);
+	fill_row(target.slot, event);
+	table_tuple_insert(log, target.slot, GetCurrentCommandId(true), 0, NULL);
+	insert_index_entries(log, target.slot);
+	ExecClearTuple(target.slot);
+	table_close(log, NoLock);
+
+	fold_count(LOG_ROW_BYTES + (event->frame != NULL ? event->frame->len : 0));
+
+	rings = livefeed_notify == LIVEFEED_NOTIFY_ALWAYS ||
+		(livefeed_notify == LIVEFEED_NOTIFY_AUTO && !target.registered);
+	if (rings && (event->flags & EVENT_CONTROL) == 0)
+		fold_add_bell(event);
+}
+
+void
+journal_write(const LivefeedEvent *event)
+{
+	write_row(event);
+}
+
+bool
+journal_is_full(const char *feed)
+{
+	if (likely(!fold_is_full()))
+		return false;
+	fold_add_resync(feed, "folded");
+	return true;
+}
+
+static void
+write_resync(const char *feed, const char *reason)
+{
+	StringInfoData frame;
+	LivefeedEvent event = {0};
+
+	initStringInfo(&frame);
+	appendStringInfoSpaces(&frame, VARHDRSZ);
+	appendStringInfoString(&frame, reason);
+	event.flags = EVENT_RESYNC;
+	event.command = GetCurrentCommandId(false);
+	event.feed = feed;
+	event.frame = &frame;
+	write_row(&event);
+	pfree(frame.data);
+}
+
+void
+journal_resync(const char *feed, const char *reason)
+{
+	if (fold_just_resynced(feed, reason))
+		return;
+	write_resync(feed, reason);
+	fold_note_resync(feed, reason);
+}
+
+void
+journal_resync_at_end(const char *feed, const char *reason)
+{
+	fold_add_resync(feed, reason);
+}
+
+void
+journal_control(const char *kind)
+{
+	LivefeedEvent event = {0};
+
+	event.flags = EVENT_CONTROL;
+	event.command = GetCurrentCommandId(false);
+	event.feed = kind;
+	write_row(&event);
+}
+
+static void
+journal_end_transaction(XactEvent event, void *arg)
+{
+	MemoryContext caller;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			caller = MemoryContextSwitchTo(TopTransactionContext);
+			fold_each_resync(write_resync);
+			if (event == XACT_EVENT_PRE_COMMIT)
+				fold_ring();
+			MemoryContextSwitchTo(caller);
+			break;
+
+		case XACT_EVENT_COMMIT:
+			if (journal_in_use)
+				wake_ticker();
+			/* FALLTHROUGH */
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			journal_in_use = false;
+			fold_reset();
+			break;
+
+		default:
+			break;
+	}
+}
+
+static void
+journal_end_subtransaction(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB)
+		fold_end_subtransaction(GetCurrentTransactionNestLevel(), event == SUBXACT_EVENT_COMMIT_SUB);
+}
+
+void
+journal_init(void)
+{
+	CacheRegisterRelcacheCallback(target_invalidate, (Datum) 0);
+	RegisterXactCallback(journal_end_transaction, NULL);
+	RegisterSubXactCallback(journal_end_subtransaction, NULL);
+}

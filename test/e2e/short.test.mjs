@@ -31,15 +31,17 @@ describe('a short walk', () => {
     await one.subscribe('requests:row:1');
     await db.write(`UPDATE requests SET unit_id = 9 WHERE id = 1`);
     await db.write(`INSERT INTO orders (id, customer_id, partner_id) VALUES (1, 42, 43)`);
-    await three.subscribe('orders:row:1');
+    const customer = await Client.open(bridge, { token: await db.token('42') });
+    await customer.subscribe('orders:row:1');
     await db.write(`UPDATE orders SET customer_id = 44 WHERE id = 1`);
-    await three.next('unsubscribed');
+    await customer.next('unsubscribed');
+    assert.equal(await customer.refusedSubscribe('orders:row:1'), 'forbidden');
+    await customer.leave();
     for (const session of sessions) await session.caughtUp(db);
     const first = one.events()[0];
     await one.subscribe('requests:unit:7', { since: `${one.welcome.epoch}-${first.id}` });
     await one.subscribe('requests:unit:7', { since: 'ffffffff-1' });
     assert.equal(await one.refusedSubscribe('nothing:unit:7'), 'unknown_channel');
-    await three.subscribe('orders:row:1'); // admin: the firehose may
     four.send('nonsense');
     await four.next('error');
     four.send({ type: 'auth', token: await db.token('42', { units: [8] }) });

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "event.h"
 
@@ -39,6 +40,10 @@ size_t channel_decode(struct text value, char *buf);
  * as it stands and any other is decoded. Returns the length written to buf (at least value.len bytes).
  */
 size_t channel_key(struct text value, char *buf);
+/* Number of columns that a row channel's value names: its bare commas and one. */
+size_t channel_key_columns(struct text value);
+/* Of the plain value, as events carry it (route.h). The same in route and history. */
+uint64_t channel_hash(struct text feed, enum scope scope, struct text value);
 /* encodeURIComponent of plain, into buf of at least 3 * plain.len bytes; returns the length. */
 size_t channel_encode(struct text plain, char *buf);
 

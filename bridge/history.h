@@ -21,7 +21,10 @@ void history_limit(struct history *history, size_t max_bytes);
 
 /* Forgets everything and begins at head in this epoch: at start, and when the database's history changed. */
 void history_begin(struct history *history, const char *epoch, int64_t head);
-/* Takes a reference. Ids must grow. Evicts the oldest beyond the limit, never the one appended. False: out of memory. */
+/*
+ * Takes a reference. Ids must grow; the head moves to this one. Evicts the oldest beyond the limit, never the one
+ * appended. False: out of memory, nothing was changed (the hub then begins anew behind the event).
+ */
 bool history_append(struct history *history, struct event *event);
 /* Everything up to head was appended. */
 void history_advance(struct history *history, int64_t head);
@@ -35,6 +38,13 @@ int64_t history_floor(const struct history *history);
 uint64_t history_seek(const struct history *history, int64_t after_id);
 /* NULL: at the end (position == history_end) or evicted (position < history_begin_position). */
 struct event *history_at(const struct history *history, uint64_t position);
+/*
+ * The first position in [position, limit) whose event may go to a channel with this mask, or limit: a filter that looks
+ * at no event (false alarms happen, misses do not). Resyncs of every feed pass it, control events never do.
+ */
+uint64_t history_next(const struct history *history, uint64_t position, uint64_t limit, uint64_t mask);
+/* The mask of a channel, from its channel_hash. */
+uint64_t history_mask(uint64_t channel_hash);
 uint64_t history_first(const struct history *history);
 uint64_t history_end(const struct history *history);
 size_t history_bytes(const struct history *history);

@@ -26,6 +26,8 @@ struct channel { /* exists while somebody subscribes to it */
 	enum scope scope;
 	struct subscription **subscriptions;
 	uint32_t n, capacity;
+	struct subscription *only; /* where subscriptions points while capacity is 1 */
+	uint64_t mark;             /* the hub's: the last event that this channel was matched for */
 };
 
 struct route *route_new(void);

@@ -26,6 +26,8 @@ enum close_code {
 	CLOSE_GOING_AWAY = 1001,
 	CLOSE_NOT_TEXT = 1003,
 	CLOSE_TOO_LARGE = 1009,
+	CLOSE_INTERNAL = 1011,  /* out of memory for this session: it resumes */
+	CLOSE_TRY_LATER = 1013, /* came before the database was there */
 	CLOSE_BAD_MESSAGES = 4400,
 	CLOSE_TOKEN = 4401,
 	CLOSE_DISCONNECTED = 4403,
@@ -39,7 +41,9 @@ struct hub; /* all sessions, the routes, the history */
 
 struct session_limits { /* from config.h; may change on reload */
 	int64_t max_subscriptions, max_bad_messages, max_queue_bytes, max_message_bytes;
-	int64_t idle_auth_ms, heartbeat_ms, max_session_ms;
+	int64_t idle_auth_ms, heartbeat_ms, max_session_ms; /* max_session: 0 none */
+	int64_t rate_per_s;            /* messages; burst: rate + max_subscriptions; 0: none */
+	int64_t max_sessions_per_user; /* 0: none */
 };
 
 /*
@@ -53,7 +57,7 @@ struct session_backend {
 	void (*row_scope)(void *arg, struct request *request, const char *feed, const char *key, size_t key_len);
 	/* look(): the database's head -> tail reads up to it; check_cursor(epoch, id) -> hub_answer_cursor */
 	void (*check_cursor)(void *arg, struct request *request, const char *epoch, int64_t id);
-	/* read(after_id, max, feed): one page -> hub_answer_page */
+	/* read(after_id, max, feed): one page of the events of feed or with it as parent_feed -> hub_answer_page */
 	void (*read_page)(void *arg, struct request *request, int64_t after_id, const char *feed);
 	/* reload the definitions now (a channel names an unknown feed) -> hub_answer_definitions. Coalesced by the backend. */
 	void (*reload_definitions)(void *arg, struct request *request);
@@ -65,13 +69,17 @@ enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_UNAVAILABLE 
 /* Transport: told that a session has output, or is to close. */
 struct session_transport {
 	const char *name; /* "websocket" */
-	/* The outbox is no longer empty, or the state is CLOSING: call session_output before the loop sleeps. Called once until then. */
+	/*
+	 * The outbox is no longer empty, or the state is CLOSING: call session_output before the loop sleeps. Called once
+	 * until then. It may only take a note: session and hub must not be called from inside it.
+	 */
 	void (*wake)(struct session *session, void *connection);
 };
 
 /* ---- the hub */
 struct hub *hub_new(struct access *access, struct catalog *catalog, struct history *history,
                     const struct session_limits *limits, const struct session_backend *backend);
+/* Requests not answered yet are freed with it: the backend must not answer them any more. */
 void hub_free(struct hub *hub);
 void hub_set_limits(struct hub *hub, const struct session_limits *limits);
 /* Milliseconds of a monotonic clock and seconds of the wall clock; main sets both at each turn of the loop and at least once a second. */
@@ -120,7 +128,7 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 void session_authenticate(struct session *session, const char *token, size_t len);
 /* One whole text message. */
 void session_receive(struct session *session, const char *text, size_t len);
-/* The transport saw something it cannot pass on: answers error and closes with code (1003, 1009...). */
+/* The transport saw something it cannot pass on: answers error and closes with code (1003, 1009...). reason: static. */
 void session_close(struct session *session, enum close_code code, const char *reason);
 /* The connection is gone: the session must not be used afterwards. */
 void session_gone(struct session *session);

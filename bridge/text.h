@@ -1,0 +1,23 @@
+/*
+ * text.h - small helpers for struct text (event.h), inline.
+ */
+#ifndef LIVEFEED_TEXT_H
+#define LIVEFEED_TEXT_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "event.h"
+
+static inline struct text text_of(const char *string)
+{
+	return (struct text){string, string == NULL ? 0 : strlen(string)};
+}
+
+/* NULL equals nothing, not even NULL: nobody's unit is nobody's. */
+static inline bool text_equal(struct text a, struct text b)
+{
+	return a.len == b.len && a.bytes != NULL && b.bytes != NULL && memcmp(a.bytes, b.bytes, a.len) == 0;
+}
+
+#endif

@@ -50,6 +50,15 @@
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
+/* Base64 reads uint8 from 18. */
+#if PG_VERSION_NUM >= 180000
+#define compat_b64_encode(source, len, target, room) \
+	pg_b64_encode((const uint8 *) (source), len, target, room)
+#else
+#define compat_b64_encode(source, len, target, room) \
+	pg_b64_encode(source, len, target, room)
+#endif
+
 /*
  * Converts as much as it can, returns how many bytes of the source that were,
  * and ends the result with NUL. Before 14 a conversion could only raise: the

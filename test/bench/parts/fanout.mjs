@@ -45,7 +45,7 @@ function profile(options, pid, name) {
 }
 
 /** A broker's publisher: the bytes of all events at once, as one transaction brings them. */
-async function publish(server, from, events) {
+export async function publish(server, from, events) {
     const socket = connect(server.port, '127.0.0.1');
     await once(socket, 'connect');
     const messages = [];

@@ -22,7 +22,7 @@ struct unit_grant {
 	size_t n_roles;
 };
 
-struct principal { /* reference-counted, immutable */
+struct principal { /* reference-counted, immutable; one allocation */
 	uint32_t refs;
 	char *user; /* never NULL or empty */
 	struct unit_grant *units; /* sorted by unit (strcmp), distinct */
@@ -52,7 +52,12 @@ struct access *access_new(void);
 void access_free(struct access *access);
 /* False and *error (a line for the operator, static or owned by access): nothing was changed. Used at start and on reload. */
 bool access_configure(struct access *access, const struct access_settings *settings, const char **error);
-/* Keys of other issuers. Each call replaces what the same source gave before. bytes: file contents. */
+/*
+ * Keys of other issuers. Each call replaces what the same source gave before. bytes: file contents; NULL: no such keys
+ * any more. Of a secret, one newline at the end does not count; one shorter than ACCESS_SECRET_ADVISED_BYTES is taken, but
+ * deserves a warning. pem may hold several public keys. On an error nothing was changed.
+ */
+#define ACCESS_SECRET_ADVISED_BYTES 32
 bool access_set_secret(struct access *access, const void *bytes, size_t len, const char **error);
 bool access_set_public_key(struct access *access, const char *pem, size_t len, const char **error);
 bool access_set_jwks(struct access *access, const char *json, size_t len, const char **error);
@@ -84,12 +89,17 @@ enum verdict {
 	ACCESS_ASK_ROW  /* a row channel: the row's unit and users decide; see access_may_see_row */
 };
 
+/* Holds one of the firehose roles (of its roles claim): every unit and row channel, and the whole feed, of any feed. */
+bool access_is_firehose(const struct access *access, const struct principal *principal);
 /* May this principal subscribe to feed's channel? On FORBIDDEN *why is a static sentence part for the client, or NULL. */
 enum verdict access_may_subscribe(const struct access *access, const struct principal *principal, const struct feed *feed,
                                   const struct channel_name *name, const char **why);
 bool access_may_see_row(const struct access *access, const struct principal *principal, const struct feed *feed,
                         const struct row_access *row);
-/* Asked for each delivery: is this event for that principal, who holds that channel? */
+/*
+ * Asked for each delivery: is this event for that principal, who holds a channel of that scope which the event's
+ * routing matched? feed: whose channel it is.
+ */
 bool access_may_receive(const struct access *access, const struct principal *principal, const struct feed *feed,
                         enum scope scope, const struct event *event);
 

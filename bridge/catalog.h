@@ -30,7 +30,7 @@ struct catalog *catalog_new(void);
 void catalog_free(struct catalog *catalog);
 
 struct catalog_load *catalog_load_begin(void);
-/* Copies what it is given. False: out of memory. */
+/* Copies what it is given. Of two feeds of one name the first counts. False: out of memory. */
 bool catalog_load_feed(struct catalog_load *load, const struct feed *feed);
 bool catalog_load_path(struct catalog_load *load, struct text path, const struct text *channels, size_t n_channels);
 /* Makes the load current and frees it; pointers to former feeds and paths become invalid. */
@@ -45,8 +45,14 @@ struct principal;
 /*
  * The channels of an exposed path such as /ws/orders/{1}/ for this principal: {1}.. are the path's own
  * parts (decoded from the URL, encoded for the channel), {user} the user, {unit} repeats the channel for each unit of the token.
- * Calls each(channel, arg) for every one. False: no such path (a closing slash is optional).
+ * Calls each(channel, arg) for every one, at most CATALOG_PATH_CHANNELS_MAX times. False: no such path (a closing slash is optional).
+ *
+ * path: after the base path, without the query, and still percent-encoded as in the request line. What libwebsockets
+ * hands out is decoded already: encode it again (all but unreserved characters and the slash).
+ * In a path, {N} stands for one whole part, which is not empty; in a channel, for its value. Of several paths that match, the one
+ * with the most fixed parts counts.
  */
+#define CATALOG_PATH_CHANNELS_MAX 1000
 bool catalog_match_path(const struct catalog *catalog, struct text path, const struct principal *principal,
                         void (*each)(struct text channel, void *arg), void *arg);
 /* True if the path is exposed at all: asked at the handshake, before anybody is known. */

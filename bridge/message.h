@@ -3,7 +3,7 @@
  * messages out, and the JSON parts of tokens and key sets for access.c.
  *
  * Everything is parsed strictly: UTF-8, depth 32 at most, no NUL (raw or
- * as \u0000 in a name), no trailing bytes, no doubled names, no single quotes, NaN or comments.
+ * as \u0000), no trailing bytes, no doubled names, no single quotes, NaN or comments (jsontext.h).
  */
 #ifndef LIVEFEED_MESSAGE_H
 #define LIVEFEED_MESSAGE_H
@@ -25,13 +25,14 @@ struct message { /* strings are owned by the message, NUL-terminated, free of NU
 	char *channel; /* subscribe, unsubscribe */
 	char *since;   /* subscribe; NULL: none */
 	bool snapshot; /* subscribe */
-	/* call: name, args (JSON text), idempotency_key */
+	/* call: name, args (JSON text as it came, "{}" where there was none), idempotency_key (NULL: none) */
 	char *name, *args, *idempotency_key;
 };
 
 /*
  * NULL and *error: what was wrong, naming the field, for the client (a static or per-thread string that is valid
- * until the next call). *ref_out gets the ref's JSON text where it could be read, else NULL; the caller frees it.
+ * until the next call). *ref_out: with NULL, the ref's JSON text where it could be read, else NULL; the caller frees it.
+ * (With a message it is NULL: the message has the ref.)
  */
 struct message *message_parse(const char *text, size_t len, const char **error, char **ref_out);
 void message_free(struct message *message);
@@ -53,7 +54,7 @@ struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool 
 struct frame *message_status(bool live);
 struct frame *message_error(const char *ref, const char *code, const char *text, const char *channel);
 
-/* The JSON of tokens, for access.c. */
+/* The JSON of tokens, for access.c. *error is static: what is wrong, without any of the token. */
 struct json_header { /* of a JWT or one key of a JWKS */
 	char *alg, *kid;
 	bool has_crit;

@@ -19,13 +19,16 @@ struct database;
 
 /* Connections open as they are needed, up to n; idle ones stay. queue_max: requests waiting; beyond it they are answered unavailable. */
 struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connections, size_t queue_max);
+/* What still waits is answered unavailable, while there is a hub. */
 void database_free(struct database *database);
-/* The answers to session requests go to this hub (set once, before the first request). */
+/* The answers to session requests go to this hub (set once, before the first request; NULL: it is gone). */
 void database_attach(struct database *database, struct hub *hub);
+/* Told of the database's head when a cursor was looked at, before the answer, so that the tail can read up to it. */
+void database_on_head(struct database *database, void (*head)(void *arg, int64_t head), void *arg);
 /* The functions for hub_new. */
 struct session_backend database_backend(struct database *database);
 
-/* Reads livefeed.feeds, livefeed.paths and livefeed.keys and puts them into catalog and access; then done(ok). Coalesced. */
+/* Reads livefeed.feeds, livefeed.paths and livefeed.keys and puts them into catalog and access; tells the hub; then done(ok). Coalesced. */
 void database_load_definitions(struct database *database, struct catalog *catalog, struct access *access,
                                void (*done)(void *arg, bool ok), void *arg);
 

@@ -15,9 +15,9 @@
 
 struct tail;
 
-struct tail_settings {
+struct tail_settings { /* copied */
 	const char *dsn;
-	const char *bridge;  /* name of this process for livefeed.bridges */
+	const char *bridge; /* name of this process for livefeed.bridges */
 	const char *version;
 	int64_t tick_interval_ms;
 };
@@ -28,7 +28,7 @@ struct tail_events { /* all on the loop */
 	void (*restart)(void *arg, const char *epoch, int64_t head, const char *reason);
 	/* The next event, in order, control events included; borrowed. */
 	void (*event)(void *arg, struct event *event);
-	/* All up to head was given; called at the end of each page: flush now. */
+	/* All up to head was given; called at the end of each page or part of one: flush before the loop goes on. */
 	void (*advance)(void *arg, int64_t head);
 	/* Connected and reading, or not. why: one line for the log. */
 	void (*live)(void *arg, bool live, const char *why);
@@ -42,10 +42,15 @@ struct tail_events { /* all on the loop */
 
 struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, const struct tail_events *events);
 void tail_start(struct tail *tail);
+/* Answers reload; false: it is asked again in a second. */
 void tail_definitions_loaded(struct tail *tail, bool ok);
+/* Somebody knows that the database's head is at least here: read up to it. */
+void tail_read_to(struct tail *tail, int64_t head);
 bool tail_is_live(const struct tail *tail);
 bool tail_is_ticker(const struct tail *tail);
-void tail_stop(struct tail *tail); /* unregisters, closes; asynchronous parts end with the loop */
+/* Unregisters and closes; tail_is_stopped once that is done, within STOP_TIMEOUT_MS of tail.c. */
+void tail_stop(struct tail *tail);
+bool tail_is_stopped(const struct tail *tail);
 void tail_free(struct tail *tail);
 
 #endif

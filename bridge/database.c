@@ -1,0 +1,617 @@
+/*
+ * database.c - a small pool of connections for what sessions ask (database.h).
+ *
+ * A request of the hub becomes a job. Jobs wait in one queue, first come first served, for a connection that is ready
+ * and idle; connections are opened while jobs wait and fewer than n are open. A job that has waited for
+ * QUEUE_TIMEOUT_MS is answered unavailable: long enough for a restart of PostgreSQL to pass unnoticed, short enough
+ * that no client waits without an answer. Each job is answered exactly once, whatever happens to its connection.
+ *
+ * Definitions are loaded by a job of three queries in a row. Who asks while one is loading waits for the next, since
+ * the change that he asks for may have come after the first query.
+ */
+#include "database.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backoff.h"
+#include "connection.h"
+#include "definitions.h"
+#include "log.h"
+#include "rows.h"
+
+#define CONNECT_TIMEOUT_MS 5000
+#define QUERY_TIMEOUT_MS 10000
+#define PAGE_TIMEOUT_MS 30000
+#define QUEUE_TIMEOUT_MS 8000
+#define CHECK_EVERY_MS 500 /* for jobs that have waited too long */
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_MAX_MS 2000
+#define PAGE_ROWS "500"
+#define PAGE_BYTES "524288"
+#define PAGE_ROWS_MAX 500
+
+enum job_kind { JOB_ROW, JOB_CURSOR, JOB_PAGE, JOB_DEFINITIONS };
+
+struct job {
+	struct job *next;
+	enum job_kind kind;
+	struct request *request; /* NULL for JOB_DEFINITIONS */
+	uint64_t queued_ms;
+	int64_t id;         /* cursor's, or where the page begins */
+	char *first, *second; /* feed and key; epoch; feed */
+	enum row_status row;  /* the answer of a row look-up that got none */
+};
+
+struct queue {
+	struct job *first, **last;
+	size_t n;
+};
+
+struct slot {
+	struct database *database;
+	struct connection *connection;
+	struct job *job; /* NULL: idle */
+};
+
+struct waiter { /* for definitions */
+	struct waiter *next;
+	struct request *request; /* NULL: done */
+	void (*done)(void *arg, bool ok);
+	void *arg;
+};
+
+struct database {
+	uv_loop_t *loop;
+	struct hub *hub;
+	struct slot *slots;
+	size_t n_slots, queue_max;
+	struct queue queue;
+	struct queue refused; /* answered without a query, at the next turn of the loop: never inside the asking */
+	uv_timer_t *check;    /* runs while jobs wait */
+	struct backoff backoff;
+	uint64_t open_after_ms; /* no connecting before: the last try failed */
+
+	void (*head)(void *arg, int64_t head);
+	void *head_arg;
+
+	struct catalog *catalog;
+	struct access *access;
+	struct catalog_load *load; /* NULL: none under way */
+	struct waiter *loading, *loading_next;
+};
+
+static void dispatch(struct database *database);
+static void load_next(struct database *database);
+
+/* ---- jobs */
+
+static void free_job(struct job *job)
+{
+	free(job->first);
+	free(job->second);
+	free(job);
+}
+
+static void definitions_done(struct database *database, bool ok)
+{
+	struct waiter *waiter = database->loading;
+	if (database->load) {
+		catalog_load_abort(database->load);
+		database->load = NULL;
+	}
+	database->loading = NULL;
+	if (ok && database->hub) {
+		hub_definitions_changed(database->hub);
+	}
+	while (waiter) {
+		struct waiter *next = waiter->next;
+		if (!waiter->request) {
+			waiter->done(waiter->arg, ok);
+		} else if (database->hub) {
+			hub_answer_definitions(database->hub, waiter->request, ok);
+		}
+		free(waiter);
+		waiter = next;
+	}
+	load_next(database);
+}
+
+/* The answer of a job that got none. */
+static void give_up(struct database *database, struct job *job)
+{
+	if (job->kind == JOB_DEFINITIONS) {
+		definitions_done(database, false);
+	} else if (!database->hub) {
+		/* nobody is left to hear it */
+	} else if (job->kind == JOB_ROW) {
+		hub_answer_row(database->hub, job->request, job->row, NULL);
+	} else if (job->kind == JOB_CURSOR) {
+		hub_answer_cursor(database->hub, job->request, CURSOR_UNAVAILABLE, 0);
+	} else {
+		hub_answer_page(database->hub, job->request, CURSOR_UNAVAILABLE, "", NULL, 0, job->id);
+	}
+	free_job(job);
+}
+
+static struct job *pop(struct queue *queue)
+{
+	struct job *job = queue->first;
+	if (job) {
+		queue->first = job->next;
+		if (!queue->first) {
+			queue->last = &queue->first;
+		}
+		queue->n--;
+	}
+	return job;
+}
+
+static void on_check(uv_timer_t *timer)
+{
+	struct database *database = timer->data;
+	uint64_t now_ms = uv_now(database->loop);
+	struct job *refused;
+	while ((refused = pop(&database->refused)) != NULL) {
+		give_up(database, refused);
+	}
+	while (database->queue.first && now_ms - database->queue.first->queued_ms >= QUEUE_TIMEOUT_MS) {
+		give_up(database, pop(&database->queue));
+	}
+	if (!database->queue.first) {
+		uv_timer_stop(database->check);
+	}
+	dispatch(database);
+}
+
+static void append(struct queue *queue, struct job *job)
+{
+	job->next = NULL;
+	*queue->last = job;
+	queue->last = &job->next;
+	queue->n++;
+}
+
+static void push(struct database *database, struct job *job)
+{
+	job->queued_ms = uv_now(database->loop);
+	append(&database->queue, job);
+	if (!uv_is_active((uv_handle_t *)database->check)) {
+		uv_timer_start(database->check, on_check, CHECK_EVERY_MS, CHECK_EVERY_MS);
+	}
+	dispatch(database);
+}
+
+static struct job *new_job(enum job_kind kind, struct request *request)
+{
+	struct job *job = calloc(1, sizeof *job);
+	if (!job) {
+		log_error("out of memory");
+		abort(); /* a request must be answered, and there is nothing to do that with */
+	}
+	job->kind = kind;
+	job->request = request;
+	job->row = ROW_UNAVAILABLE;
+	return job;
+}
+
+static char *copy(const char *bytes, size_t len)
+{
+	char *to = strndup(bytes, len);
+	if (!to) {
+		log_error("out of memory");
+		abort();
+	}
+	return to;
+}
+
+static void refuse(struct database *database, struct job *job)
+{
+	append(&database->refused, job);
+	uv_timer_start(database->check, on_check, 0, CHECK_EVERY_MS);
+}
+
+static void submit(struct database *database, struct job *job)
+{
+	/* At the bound: refused at once rather than late. */
+	if (database->queue.n >= database->queue_max) {
+		refuse(database, job);
+	} else {
+		push(database, job);
+	}
+}
+
+static void ask_row(void *arg, struct request *request, const char *feed, const char *key, size_t key_len)
+{
+	struct job *job = new_job(JOB_ROW, request);
+	job->first = copy(feed, strlen(feed));
+	job->second = copy(key, key_len);
+	if (memchr(key, '\0', key_len)) {
+		job->row = ROW_SPELLING; /* no text of PostgreSQL's holds a NUL */
+		refuse(arg, job);
+		return;
+	}
+	submit(arg, job);
+}
+
+static void ask_cursor(void *arg, struct request *request, const char *epoch, int64_t id)
+{
+	struct job *job = new_job(JOB_CURSOR, request);
+	job->first = copy(epoch, strlen(epoch));
+	job->id = id;
+	submit(arg, job);
+}
+
+static void ask_page(void *arg, struct request *request, int64_t after_id, const char *feed)
+{
+	struct job *job = new_job(JOB_PAGE, request);
+	job->first = copy(feed, strlen(feed));
+	job->id = after_id;
+	submit(arg, job);
+}
+
+/* ---- definitions */
+
+static void load_next(struct database *database)
+{
+	if (database->load || database->loading || !database->loading_next) {
+		return;
+	}
+	database->loading = database->loading_next;
+	database->loading_next = NULL;
+	push(database, new_job(JOB_DEFINITIONS, NULL));
+}
+
+static void wait_for_definitions(struct database *database, struct waiter *from)
+{
+	struct waiter *waiter = malloc(sizeof *waiter);
+	if (!waiter) {
+		log_error("out of memory");
+		abort();
+	}
+	*waiter = *from;
+	waiter->next = database->loading_next;
+	database->loading_next = waiter;
+	load_next(database);
+}
+
+void database_load_definitions(struct database *database, struct catalog *catalog, struct access *access,
+                               void (*done)(void *arg, bool ok), void *arg)
+{
+	database->catalog = catalog;
+	database->access = access;
+	wait_for_definitions(database, &(struct waiter){.done = done, .arg = arg});
+}
+
+static void ask_definitions(void *arg, struct request *request)
+{
+	wait_for_definitions(arg, &(struct waiter){.request = request});
+}
+
+/* ---- answers */
+
+/* True: the result has rows. Otherwise the line for the log was written. */
+static bool usable(const char *what, const PGresult *result, int columns)
+{
+	if (!result) {
+		return false; /* lost says why */
+	}
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != columns) {
+		log_warn("%s failed: %s", what, connection_error(result));
+		return false;
+	}
+	return true;
+}
+
+static void answer_row(struct database *database, struct job *job, const PGresult *result)
+{
+	if (strncmp(connection_sqlstate(result), "22", 2) == 0) {
+		/* Not UTF-8, say: what the client wrote is no value. */
+		job->row = ROW_SPELLING;
+		give_up(database, job);
+		return;
+	}
+	if (!usable("livefeed.row_scope", result, 3) || PQntuples(result) != 1 || !database->hub) {
+		give_up(database, job);
+		return;
+	}
+	struct text status = rows_text(result, 0, 0);
+	struct row_access row = {.unit = rows_text(result, 0, 1)};
+	struct text *users = NULL;
+	size_t size = 0;
+	if (status.len == 6 && memcmp(status.bytes, "absent", 6) == 0) {
+		hub_answer_row(database->hub, job->request, ROW_ABSENT, NULL);
+	} else if (status.len == 8 && memcmp(status.bytes, "spelling", 8) == 0) {
+		hub_answer_row(database->hub, job->request, ROW_SPELLING, NULL);
+	} else if (rows_text_array(rows_text(result, 0, 2), &users, &size, &row.n_users)) {
+		row.users = users;
+		hub_answer_row(database->hub, job->request, ROW_FOUND, &row);
+	} else {
+		give_up(database, job);
+		job = NULL;
+	}
+	free(users);
+	if (job) {
+		free_job(job);
+	}
+}
+
+static void answer_cursor(struct database *database, struct job *job, const PGresult *result)
+{
+	if (!usable("livefeed.check_cursor", result, 2) || PQntuples(result) != 1 || !database->hub) {
+		give_up(database, job);
+		return;
+	}
+	struct text status = rows_text(result, 0, 0);
+	int64_t head = rows_int8(result, 0, 1);
+	enum cursor_status cursor = CURSOR_EPOCH;
+	if (status.len == 2 && memcmp(status.bytes, "ok", 2) == 0) {
+		cursor = CURSOR_OK;
+	} else if (status.len == 6 && memcmp(status.bytes, "pruned", 6) == 0) {
+		cursor = CURSOR_PRUNED;
+	}
+	if (database->head) {
+		database->head(database->head_arg, head);
+	}
+	hub_answer_cursor(database->hub, job->request, cursor, head);
+	free_job(job);
+}
+
+/* The page's rows as events; returns how many, -1 where a row is malformed or memory is out. */
+static int decode_page(const PGresult *result, struct event **events)
+{
+	struct rows_scratch scratch = {0};
+	int n = PQntuples(result) - 1;
+	for (int row = 0; row < n; row++) {
+		struct event event;
+		if (!rows_event(result, row, &scratch, &event) || !(events[row] = event_new(&event))) {
+			while (row-- > 0) {
+				event_unref(events[row]);
+			}
+			n = -1;
+		}
+	}
+	rows_scratch_free(&scratch);
+	return n;
+}
+
+static void answer_page(struct database *database, struct job *job, const PGresult *result)
+{
+	struct rows_mark mark;
+	static struct event *events[PAGE_ROWS_MAX];
+	int n = 0;
+	if (!result || !database->hub) {
+		give_up(database, job);
+		return;
+	}
+	if (!rows_mark(result, &mark) || PQntuples(result) - 1 > PAGE_ROWS_MAX || (n = decode_page(result, events)) < 0) {
+		log_warn("livefeed.read failed: %s",
+		         PQresultStatus(result) == PGRES_FATAL_ERROR ? connection_error(result) : "malformed page");
+		give_up(database, job);
+		return;
+	}
+	hub_answer_page(database->hub, job->request, mark.flags & EVENT_PRUNED ? CURSOR_PRUNED : CURSOR_OK, mark.epoch, events,
+	                (size_t)n, mark.id);
+	for (int i = 0; i < n; i++) {
+		event_unref(events[i]);
+	}
+	free_job(job);
+}
+
+/* ---- connections */
+
+static void answered(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	struct job *job = slot->job;
+	(void)connection;
+	slot->job = NULL;
+	if (job->kind == JOB_ROW) {
+		answer_row(slot->database, job, result);
+	} else if (job->kind == JOB_CURSOR) {
+		answer_cursor(slot->database, job, result);
+	} else {
+		answer_page(slot->database, job, result);
+	}
+	dispatch(slot->database);
+}
+
+/* The three queries of JOB_DEFINITIONS: each answer asks the next. */
+static void end_definitions(struct slot *slot, bool ok)
+{
+	struct database *database = slot->database;
+	struct job *job = slot->job;
+	slot->job = NULL;
+	if (!ok) {
+		give_up(database, job);
+	} else {
+		catalog_load_commit(database->catalog, database->load);
+		database->load = NULL;
+		free_job(job);
+		definitions_done(database, true);
+	}
+	dispatch(database);
+}
+
+static void got_keys(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	(void)connection;
+	end_definitions(slot, usable("reading livefeed.keys", result, 2) &&
+	                          definitions_take_keys(slot->database->access, result));
+}
+
+static void got_paths(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	if (!usable("reading livefeed.paths", result, 2) || !definitions_take_paths(slot->database->load, result)) {
+		end_definitions(slot, false);
+		return;
+	}
+	connection_query(connection, DEFINITIONS_KEYS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_keys, slot);
+}
+
+static void got_feeds(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	if (!usable("reading livefeed.feeds", result, 8) || !definitions_take_feeds(slot->database->load, result)) {
+		end_definitions(slot, false);
+		return;
+	}
+	connection_query(connection, DEFINITIONS_PATHS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_paths, slot);
+}
+
+static void run(struct slot *slot, struct job *job)
+{
+	char id[24];
+	snprintf(id, sizeof id, "%lld", (long long)job->id);
+	slot->job = job;
+	if (job->kind == JOB_ROW) {
+		const char *params[] = {job->first, job->second};
+		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params, true,
+		                 QUERY_TIMEOUT_MS, answered, slot);
+	} else if (job->kind == JOB_CURSOR) {
+		const char *params[] = {job->first, id};
+		connection_query(slot->connection,
+		                 "SELECT livefeed.check_cursor($1, $2), head FROM livefeed.look()", 2, params, true,
+		                 QUERY_TIMEOUT_MS, answered, slot);
+	} else if (job->kind == JOB_PAGE) {
+		const char *params[] = {id, PAGE_ROWS, job->first, PAGE_BYTES};
+		connection_query(slot->connection, "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, $2, $3, $4)", 4, params, true,
+		                 PAGE_TIMEOUT_MS, answered, slot);
+	} else {
+		slot->database->load = catalog_load_begin();
+		if (!slot->database->load) {
+			end_definitions(slot, false);
+			return;
+		}
+		connection_query(slot->connection, DEFINITIONS_FEEDS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_feeds, slot);
+	}
+}
+
+/* Gives waiting jobs to idle connections, and opens one more where none is left. */
+static void dispatch(struct database *database)
+{
+	bool opening = false;
+	for (size_t i = 0; i < database->n_slots && database->queue.first; i++) {
+		struct slot *slot = &database->slots[i];
+		if (connection_is_ready(slot->connection) && !slot->job) {
+			run(slot, pop(&database->queue));
+		}
+		opening = opening || (connection_is_open(slot->connection) && !connection_is_ready(slot->connection));
+	}
+	if (!database->queue.first || opening || uv_now(database->loop) < database->open_after_ms) {
+		return;
+	}
+	for (size_t i = 0; i < database->n_slots; i++) {
+		if (!connection_is_open(database->slots[i].connection)) {
+			connection_open(database->slots[i].connection, CONNECT_TIMEOUT_MS);
+			return;
+		}
+	}
+}
+
+static void on_ready(struct connection *connection, void *arg)
+{
+	struct slot *slot = arg;
+	(void)connection;
+	backoff_reset(&slot->database->backoff);
+	slot->database->open_after_ms = 0;
+	dispatch(slot->database);
+}
+
+static void on_lost(struct connection *connection, const char *message, void *arg)
+{
+	struct slot *slot = arg;
+	struct database *database = slot->database;
+	(void)connection;
+	log_debug("a connection of the pool is lost: %s", message); /* the tail says it aloud */
+	database->open_after_ms = uv_now(database->loop) + backoff_next_ms(&database->backoff);
+	if (database->queue.first) {
+		/* the check, twice a second, opens the next */
+		uv_timer_start(database->check, on_check, database->open_after_ms - uv_now(database->loop) + 1, CHECK_EVERY_MS);
+	}
+}
+
+/* ---- life */
+
+struct session_backend database_backend(struct database *database)
+{
+	return (struct session_backend){database, ask_row, ask_cursor, ask_page, ask_definitions};
+}
+
+void database_attach(struct database *database, struct hub *hub)
+{
+	database->hub = hub;
+}
+
+void database_on_head(struct database *database, void (*head)(void *arg, int64_t head), void *arg)
+{
+	database->head = head;
+	database->head_arg = arg;
+}
+
+static void free_handle(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connections, size_t queue_max)
+{
+	static const struct connection_events events = {on_ready, on_lost, NULL};
+	struct database *database = calloc(1, sizeof *database);
+	if (!database) {
+		return NULL;
+	}
+	database->loop = loop;
+	database->queue_max = queue_max;
+	database->queue.last = &database->queue.first;
+	database->refused.last = &database->refused.first;
+	database->backoff = (struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
+	database->slots = calloc(n_connections, sizeof *database->slots);
+	database->check = malloc(sizeof *database->check);
+	if (database->check) {
+		uv_timer_init(loop, database->check);
+		database->check->data = database;
+	}
+	bool ok = database->slots && database->check;
+	for (; ok && database->n_slots < n_connections; database->n_slots++) {
+		struct slot *slot = &database->slots[database->n_slots];
+		slot->database = database;
+		slot->connection = connection_new(loop, dsn, "livefeed-bridge pool", &events, slot);
+		if (!slot->connection) {
+			ok = false;
+			break;
+		}
+	}
+	if (!ok) {
+		database_free(database);
+		return NULL;
+	}
+	return database;
+}
+
+void database_free(struct database *database)
+{
+	if (!database) {
+		return;
+	}
+	if (database->check) {
+		uv_close((uv_handle_t *)database->check, free_handle);
+	}
+	database->loading_next = NULL; /* give_up must not start another */
+	for (size_t i = 0; i < database->n_slots; i++) {
+		connection_free(database->slots[i].connection);
+		if (database->slots[i].job) {
+			give_up(database, database->slots[i].job);
+		}
+	}
+	struct job *job;
+	while ((job = pop(&database->queue)) != NULL || (job = pop(&database->refused)) != NULL) {
+		give_up(database, job);
+	}
+	free(database->slots);
+	free(database);
+}

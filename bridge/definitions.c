@@ -1,0 +1,88 @@
+/*
+ * definitions.c - what livefeed.feeds, livefeed.paths and livefeed.keys return, put into the catalog and the keys
+ * (definitions.h).
+ */
+#include "definitions.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows.h"
+
+static char *copy(struct text text)
+{
+	return strndup(text.bytes ? text.bytes : "", text.len);
+}
+
+static bool take_feed(struct catalog_load *load, const PGresult *result, int row, struct text **roles, size_t *size)
+{
+	struct feed feed = {
+	    .name = copy(rows_text(result, row, 0)),
+	    .declared = rows_bool(result, row, 1),
+	    .has_unit = rows_bool(result, row, 2),
+	    .has_users = rows_bool(result, row, 3),
+	    .durable = rows_bool(result, row, 4),
+	    .latest_only = rows_bool(result, row, 5),
+	    .n_key_columns = rows_int4(result, row, 6),
+	};
+	size_t n = 0;
+	bool ok = feed.name && rows_text_array(rows_text(result, row, 7), roles, size, &n);
+	if (ok && n > 0) {
+		feed.roles = calloc(n, sizeof *feed.roles);
+		ok = feed.roles != NULL;
+	}
+	while (ok && feed.n_roles < n) {
+		struct text role = (*roles)[feed.n_roles];
+		feed.any_user = feed.any_user || (role.len == 1 && role.bytes[0] == '*');
+		ok = (feed.roles[feed.n_roles] = copy(role)) != NULL;
+		feed.n_roles += ok;
+	}
+	ok = ok && catalog_load_feed(load, &feed);
+	for (size_t i = 0; i < feed.n_roles; i++) {
+		free(feed.roles[i]);
+	}
+	free(feed.roles);
+	free(feed.name);
+	return ok;
+}
+
+bool definitions_take_feeds(struct catalog_load *load, const PGresult *result)
+{
+	struct text *roles = NULL;
+	size_t size = 0;
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		ok = take_feed(load, result, row, &roles, &size);
+	}
+	free(roles);
+	return ok;
+}
+
+bool definitions_take_paths(struct catalog_load *load, const PGresult *result)
+{
+	struct text *channels = NULL;
+	size_t size = 0, n;
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		ok = rows_text_array(rows_text(result, row, 1), &channels, &size, &n) &&
+		     catalog_load_path(load, rows_text(result, row, 0), channels, n);
+	}
+	free(channels);
+	return ok;
+}
+
+bool definitions_take_keys(struct access *access, const PGresult *result)
+{
+	int n = PQntuples(result);
+	struct access_own_key *keys = calloc((size_t)n + 1, sizeof *keys);
+	if (!keys) {
+		return false;
+	}
+	for (int row = 0; row < n; row++) {
+		keys[row].kid = rows_text(result, row, 0);
+		keys[row].secret = rows_text(result, row, 1);
+	}
+	bool ok = access_set_own_keys(access, keys, (size_t)n);
+	free(keys);
+	return ok;
+}

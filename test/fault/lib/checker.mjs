@@ -1,0 +1,308 @@
+// The one checker: it knows what was committed and what every session was sent, and
+// says where the two differ.
+//
+//   writers   record each transaction: its steps (one a row changed, in order), what a
+//             savepoint took back, and how it ended: committed, rolled back, or lost,
+//             when the answer to COMMIT never came. A lost one counts either way;
+//             settle() looks it up in the table `ledger`, which every transaction
+//             writes and nobody watches.
+//   sessions  record each frame as it arrives.
+//
+// Rows say who wrote them (tx, step, version), so that each event leads to one step.
+// An event without data (deleted, moved_out) is the first departure of that key from
+// that unit, by version, that no other event has claimed.
+//
+// Defects: phantom (of nothing committed), leak (not for this channel), order (ids,
+// versions of a row, steps of a transaction, transactions that followed each other),
+// split (a transaction's events not together), repeat, loss, differs (one id, two
+// contents), state (what the events add up to is not what SQL says), session (a frame
+// that has no business here).
+//
+// Not checked: row and user channels (test/e2e, reassign.test.mjs), snapshots.
+
+import { isDeepStrictEqual } from 'node:util';
+
+const KINDS = ['phantom', 'leak', 'order', 'split', 'repeat', 'loss', 'differs', 'state', 'session', 'write'];
+const SHOWN_PER_KIND = 8;
+// 1000 own wish, 1001 shutting down, 1005 and 1006 cut off, 4408 too slow: come back.
+const CLOSES = new Set([1000, 1001, 1005, 1006, 4408]);
+
+/** What a step sends to the channel of a unit: none, or one event. */
+function eventFor(step, unit) {
+  const { kind, was } = step;
+  if (kind === 'moved') {
+    if (was === unit) return { suffix: 'deleted', action: 'moved_out', part: 0 };
+    return step.unit === unit ? { suffix: 'created', action: 'moved_in', part: 1 } : null;
+  }
+  return step.unit === unit ? { suffix: kind, action: kind, part: 0 } : null;
+}
+
+class Transaction {
+  outcome = 'open';
+  steps = [];
+  undone = [];
+  #count = 0;
+
+  constructor(name) {
+    this.name = name;
+  }
+
+  /** The number of the next step; numbers are never used twice, whatever is rolled back. */
+  number() {
+    return ++this.#count;
+  }
+
+  /** One row changed: { step, feed, key, kind, unit, was, version }; `sent` is when its statement was sent. */
+  add(step, sent) {
+    this.steps.push({ ...step, tx: this, sent });
+  }
+
+  mark() {
+    return this.steps.length;
+  }
+
+  /** ROLLBACK TO SAVEPOINT. */
+  back(mark) {
+    this.undone.push(...this.steps.splice(mark));
+  }
+
+  end(outcome) {
+    this.outcome = outcome;
+    this.answered = performance.now();
+  }
+}
+
+class Stream {
+  channels = new Map(); // channel -> { events, last, seen, live }
+  closes = new Map(); // close code -> count
+  resumes = 0;
+
+  constructor(checker, name, channels) {
+    this.checker = checker;
+    this.name = name;
+    for (const channel of channels) this.channels.set(channel, { events: [], last: 0, seen: new Set(), live: false });
+  }
+
+  /** Any frame but pong, status and welcome, in the order of arrival. */
+  frame(frame) {
+    if (typeof frame.id === 'number') return this.#event(frame);
+    const channel = this.channels.get(frame.channel);
+    switch (frame.type) {
+      case 'subscribed':
+        if (!channel) return this.#say('session', frame);
+        if (frame.recovered !== true) this.#say('loss', frame);
+        channel.live = true;
+        this.resumes++;
+        return undefined;
+      case 'unsubscribed':
+        if (!channel || frame.reason !== undefined) this.#say('session', frame);
+        else channel.live = false;
+        return undefined;
+      default:
+        return this.#say('session', frame);
+    }
+  }
+
+  /** The connection is gone. */
+  closed(code) {
+    this.closes.set(code, (this.closes.get(code) ?? 0) + 1);
+    if (!CLOSES.has(code)) this.checker.defect('session', `${this.name}: closed with ${code}`);
+    for (const channel of this.channels.values()) channel.live = false;
+  }
+
+  #event(frame) {
+    if (!Array.isArray(frame.channels) || frame.channels.length === 0) return this.#say('session', frame);
+    for (const name of frame.channels) {
+      const channel = this.channels.get(name);
+      if (!channel || name !== `${frame.feed}:unit:${frame.unit}`) {
+        this.#say('leak', frame);
+        continue;
+      }
+      if (!channel.live) this.#say('session', frame, 'no such subscription at that moment');
+      if (channel.seen.has(frame.id)) this.#say('repeat', frame);
+      else if (frame.id <= channel.last) this.#say('order', frame, `after id ${channel.last}`);
+      else channel.events.push(frame);
+      channel.seen.add(frame.id);
+      channel.last = Math.max(channel.last, frame.id);
+    }
+    return this.checker.same(frame, this);
+  }
+
+  #say(kind, frame, more = '') {
+    this.checker.defect(kind, `${this.name}: ${JSON.stringify(frame)} ${more}`.trim());
+  }
+}
+
+export class Checker {
+  #transactions = new Map();
+  #streams = [];
+  #contents = new Map(); // id -> content of the event, without channels
+  #defects = new Map(KINDS.map((kind) => [kind, []]));
+  #state = new Map(); // channel -> Map(key -> row)
+  #fits = new Map(); // id -> { step, part }
+
+  transaction(name) {
+    const transaction = new Transaction(name);
+    this.#transactions.set(name, transaction);
+    return transaction;
+  }
+
+  stream(name, channels) {
+    const stream = new Stream(this, name, channels);
+    this.#streams.push(stream);
+    return stream;
+  }
+
+  defect(kind, what) {
+    this.#defects.get(kind).push(what);
+  }
+
+  /** One id is one event, at every bridge, live and replayed. */
+  same(frame, stream) {
+    const { channels, ...content } = frame;
+    const text = JSON.stringify(content);
+    const known = this.#contents.get(frame.id);
+    if (known === undefined) this.#contents.set(frame.id, text);
+    else if (known !== text) this.defect('differs', `${stream.name}: ${text} was ${known}`);
+  }
+
+  /** What became of the transactions whose answer was lost, and the rows as they are now. */
+  async settle(db, feeds = ['items', 'marks']) {
+    const kept = new Set((await db.query('SELECT tx FROM ledger')).map(({ tx }) => tx));
+    for (const transaction of this.#transactions.values()) {
+      if (transaction.outcome === 'committed' && !kept.has(transaction.name)) {
+        this.defect('state', `${transaction.name} was answered COMMIT and is not in the ledger`);
+      }
+      if (transaction.outcome === 'rolled back' && kept.has(transaction.name)) {
+        this.defect('state', `${transaction.name} was rolled back and is in the ledger`);
+      }
+      transaction.kept = kept.has(transaction.name);
+    }
+    for (const feed of feeds) {
+      const rows = await db.query(`SELECT unit_id, id, to_jsonb(t) AS row FROM ${feed} t`);
+      for (const { unit_id: unit, id, row } of rows) {
+        const channel = `${feed}:unit:${unit}`;
+        if (!this.#state.has(channel)) this.#state.set(channel, new Map());
+        this.#state.get(channel).set(id, row);
+      }
+    }
+  }
+
+  #expected(channel) {
+    const [feed, , unit] = channel.split(':');
+    const bySteps = new Map();
+    const departures = new Map();
+    for (const transaction of this.#transactions.values()) {
+      if (!transaction.kept) continue;
+      for (const step of transaction.steps) {
+        if (step.feed !== feed) continue;
+        const event = eventFor(step, unit);
+        if (!event) continue;
+        const expected = { step, ...event };
+        if (event.suffix === 'deleted') {
+          if (!departures.has(step.key)) departures.set(step.key, []);
+          departures.get(step.key).push(expected);
+        } else {
+          bySteps.set(`${transaction.name}/${step.step}`, expected);
+        }
+      }
+    }
+    for (const list of departures.values()) list.sort((a, b) => a.step.version - b.step.version);
+    return { bySteps, departures };
+  }
+
+  /** Why an event fits nothing that was committed. */
+  #phantom(frame) {
+    const transaction = this.#transactions.get(frame.data?.tx);
+    if (!transaction) return 'unknown transaction';
+    if (!transaction.kept) return `its transaction was ${transaction.outcome}`;
+    if (transaction.undone.some((step) => step.step === frame.data.step)) return 'its savepoint was rolled back';
+    return 'its transaction made no such event for this channel';
+  }
+
+  /** Matches one channel of one session with what was committed. */
+  #match(stream, channel, events) {
+    const { bySteps, departures } = this.#expected(channel);
+    const versions = new Map();
+    const rows = new Map();
+    for (const frame of events) {
+      const list = frame.data === null ? departures : undefined;
+      const name = `${frame.data?.tx}/${frame.data?.step}`;
+      const found = list ? list.get(frame.key)?.shift() : bySteps.get(name);
+      if (!found) {
+        this.defect('phantom', `${stream.name}: ${JSON.stringify(frame)}: ${list ? 'nothing left to leave' : this.#phantom(frame)}`);
+        continue;
+      }
+      bySteps.delete(name);
+      const { step } = found;
+      const right = frame.type.endsWith(`.${found.suffix}`) && frame.action === found.action && frame.key === step.key
+        && (frame.data === null || frame.data.version === step.version);
+      if (!right) this.defect('phantom', `${stream.name}: ${JSON.stringify(frame)} for ${found.action} of ${step.key}, version ${step.version}`);
+      if (step.version < (versions.get(step.key) ?? 0)) {
+        this.defect('order', `${stream.name}: ${JSON.stringify(frame)}: version ${step.version} after ${versions.get(step.key)}`);
+      }
+      versions.set(step.key, step.version);
+      if (frame.data === null) rows.delete(frame.key);
+      else rows.set(frame.key, frame.data);
+      this.#fits.set(frame.id, found);
+    }
+    for (const left of [...bySteps.values(), ...[...departures.values()].flat()]) {
+      this.defect('loss', `${stream.name}: ${channel}: ${left.action} of ${left.step.key} version ${left.step.version} by ${left.step.tx.name}/${left.step.step}`);
+    }
+    const state = this.#state.get(channel) ?? new Map();
+    for (const key of new Set([...rows.keys(), ...state.keys()])) {
+      if (!isDeepStrictEqual(rows.get(key), state.get(key))) {
+        this.defect('state', `${stream.name}: ${channel}: ${key} is ${JSON.stringify(rows.get(key))}, in SQL ${JSON.stringify(state.get(key))}`);
+      }
+    }
+  }
+
+  /** All events that anyone saw, in the one order: transactions together, steps in order, and after what was answered before. */
+  #order() {
+    const closed = new Set();
+    const order = [];
+    let former;
+    for (const id of [...this.#fits.keys()].sort((a, b) => a - b)) {
+      const { step, part } = this.#fits.get(id);
+      if (former?.step.tx !== step.tx) {
+        if (closed.has(step.tx)) this.defect('split', `${step.tx.name}: id ${id} stands apart from its transaction`);
+        else order.push(step.tx);
+        closed.add(step.tx);
+      } else if (step.step < former.step.step || (step.step === former.step.step && part <= former.part)) {
+        this.defect('order', `${step.tx.name}: step ${step.step} with id ${id} after step ${former.step.step}`);
+      }
+      former = { step, part };
+    }
+    let earliest = Infinity; // of the answers to COMMIT of all that stand later
+    for (const transaction of order.reverse()) {
+      const last = Math.max(...transaction.steps.map((step) => step.sent));
+      if (earliest < last) {
+        this.defect('order', `${transaction.name} made an event after the commit of a transaction that stands later in the order`);
+      }
+      if (transaction.outcome === 'committed') earliest = Math.min(earliest, transaction.answered);
+    }
+  }
+
+  /** All defects, some of each kind; empty when everything is as promised. */
+  defects() {
+    this.#fits.clear();
+    for (const stream of this.#streams) {
+      for (const [channel, { events }] of stream.channels) this.#match(stream, channel, events);
+    }
+    this.#order();
+    return [...this.#defects].filter(([, list]) => list.length > 0)
+      .flatMap(([kind, list]) => [`${kind}: ${list.length}`, ...list.slice(0, SHOWN_PER_KIND).map((what) => `  ${kind}: ${what}`)]);
+  }
+
+  /** What happened, in a line. */
+  figures() {
+    const outcomes = { committed: 0, 'rolled back': 0, lost: 0, open: 0 };
+    for (const { outcome } of this.#transactions.values()) outcomes[outcome]++;
+    const steps = [...this.#transactions.values()].reduce((sum, { steps: list, kept }) => sum + (kept ? list.length : 0), 0);
+    const frames = this.#streams.reduce((sum, { channels }) => sum + [...channels.values()].reduce((n, { events }) => n + events.length, 0), 0);
+    const resumes = this.#streams.reduce((sum, stream) => sum + stream.resumes, 0);
+    const closes = {};
+    for (const stream of this.#streams) for (const [code, count] of stream.closes) closes[code] = (closes[code] ?? 0) + count;
+    return { transactions: outcomes, rowsChanged: steps, sessions: this.#streams.length, eventsReceived: frames, subscriptions: resumes, closes };
+  }
+}

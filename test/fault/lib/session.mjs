@@ -1,0 +1,214 @@
+// A client as PROTOCOL.md wants one: it keeps a cursor for each channel, comes back with
+// it wherever it likes, and gives every frame to the checker. It breaks off at random.
+
+import { setTimeout as pause } from 'node:timers/promises';
+import { Client } from '../../e2e/lib/client.mjs';
+import { epochOf, idOf } from '../../e2e/lib/cluster.mjs';
+import { until, SLOW } from '../../e2e/lib/wait.mjs';
+
+const HANDSHAKE_MS = 1500 * SLOW;
+const PING_EVERY_MS = 150;
+const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping the connection is dead
+const BACKOFF_MS = 60;
+const SETTLE_MS = 45_000 * SLOW;
+
+export class Session {
+  #stopped = new AbortController();
+  #calm = new AbortController();
+  #cursor = new Map();
+  #client;
+  heard = null; // the last event: { frame, at }
+  breaks = 0;
+  unavailable = 0;
+
+  /**
+   * `bridges`: where it may go; `since`: its first cursor; `stay`: how long it stays on a
+   * connection at most, in ms (Infinity: until it is thrown out).
+   */
+  constructor({ name, bridges, token, channels, since, checker, random, stay = 1500, onEvent = () => {}, onStatus = () => {} }) {
+    Object.assign(this, { name, bridges, token, channels, random, stay, onEvent, onStatus });
+    this.epoch = epochOf(since);
+    this.stream = checker.stream(name, channels);
+    this.checker = checker;
+    for (const channel of channels) this.#cursor.set(channel, idOf(since));
+  }
+
+  /** Comes, goes and comes back until end(). */
+  async run() {
+    while (!this.#stopped.signal.aborted) {
+      const client = await this.#connect();
+      if (client) await this.#live(client);
+      else await this.#wait(this.random.int(1, BACKOFF_MS)); // jitter, as a client should
+    }
+  }
+
+  get client() {
+    return this.#client;
+  }
+
+  /** From here on it stays where it is, as long as it lives. */
+  calm() {
+    this.#calm.abort();
+  }
+
+  /** Waits until all its channels are covered up to that id. */
+  async reach(id) {
+    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => Math.min(...this.#cursor.values()) >= id, SETTLE_MS)
+      .catch((error) => { error.message += ` now at ${[...this.#cursor.values()]}, last frames:\n${this.#client?.tell()}`; throw error; });
+  }
+
+  end() {
+    this.#stopped.abort();
+    this.#client?.socket.terminate();
+  }
+
+  async #wait(ms, ...signals) {
+    const signal = AbortSignal.any([this.#stopped.signal, ...signals]);
+    if (ms === Infinity) {
+      await new Promise((resolve) => {
+        if (signal.aborted) resolve();
+        else signal.addEventListener('abort', resolve, { once: true });
+      });
+    } else {
+      await pause(ms, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  async #connect() {
+    const bridge = this.random.pick(this.bridges);
+    const client = await Client.open(bridge, { token: this.token, welcome: false, options: { handshakeTimeout: HANDSHAKE_MS } });
+    client.gone = new AbortController();
+    if (client.closed || client.refused || client.socket.readyState !== 1) return null;
+    client.socket.once('close', (code) => {
+      this.stream.closed(code);
+      client.gone.abort();
+    });
+    try {
+      client.welcome = await client.next('welcome', HANDSHAKE_MS);
+    } catch {
+      client.socket.terminate();
+      await until('the socket to close', () => client.closed);
+      return null;
+    }
+    return client;
+  }
+
+  /** One connection, from `welcome` to its end. */
+  async #live(client) {
+    this.#client = client;
+    client.since = performance.now();
+    client.covered = new Set();
+    client.socket.on('message', (data) => this.#frame(client, JSON.parse(data.toString())));
+    for (const channel of this.channels) this.#subscribe(client, channel);
+    const pings = setInterval(() => this.#ping(client), PING_EVERY_MS);
+    while (!client.closed && !this.#stopped.signal.aborted) {
+      const calm = this.#calm.signal.aborted || this.stay === Infinity;
+      await this.#wait(calm ? Infinity : this.random.int(0, this.stay), client.gone.signal, ...(calm ? [] : [this.#calm.signal]));
+      if (!client.closed && !this.#calm.signal.aborted && this.stay !== Infinity) await this.#breakOff(client);
+    }
+    clearInterval(pings);
+    if (!client.closed) client.socket.terminate();
+    await until('the socket to close', () => client.closed);
+  }
+
+  #subscribe(client, channel) {
+    client.send({ type: 'subscribe', ref: `s ${channel}`, channel, since: `${this.epoch}-${this.#cursor.get(channel)}` });
+  }
+
+  async #breakOff(client) {
+    this.breaks++;
+    const how = this.random.next();
+    if (how < 0.5) {
+      client.socket.terminate(); // as a train enters a tunnel
+    } else if (how < 0.7) {
+      client.socket.close(1000);
+      await this.#wait(PATIENCE_MS, client.gone.signal);
+      client.socket.terminate();
+    } else if (how < 0.85) {
+      client.socket.pause(); // a page that sleeps for a moment: the pause is the fault
+      await this.#wait(this.random.int(10, 400), client.gone.signal);
+      client.socket.resume();
+      return;
+    } else {
+      const channel = this.random.pick(this.channels);
+      if (!client.covered.has(channel)) return;
+      client.send({ type: 'unsubscribe', ref: `u ${channel}`, channel });
+      return; // it subscribes again when the answer is here
+    }
+    await this.#wait(PATIENCE_MS, client.gone.signal);
+  }
+
+  #ping(client) {
+    if (client.closed || client.socket.isPaused) return;
+    if (client.asked && performance.now() - client.asked > PATIENCE_MS) {
+      client.socket.terminate();
+    } else if (!client.asked) {
+      client.asked = performance.now();
+      client.send({ type: 'ping', ref: 'p' });
+    }
+  }
+
+  #move(channel, id) {
+    this.#cursor.set(channel, Math.max(this.#cursor.get(channel), id));
+  }
+
+  #frame(client, frame) {
+    switch (frame.type) {
+      case 'pong':
+        client.asked = 0;
+        this.#epoch(frame);
+        for (const channel of client.covered) this.#move(channel, idOf(frame.cursor));
+        return;
+      case 'status':
+        this.onStatus(frame, this);
+        return;
+      case 'welcome':
+        return;
+      case 'error':
+        if (frame.code !== 'unavailable') break;
+        this.unavailable++;
+        client.socket.terminate(); // the bridge has no database now: come back
+        return;
+      case 'subscribed':
+        this.#epoch(frame);
+        if (idOf(frame.cursor) !== this.#cursor.get(frame.channel)) {
+          this.checker.defect('session', `${this.name}: asked since ${this.#cursor.get(frame.channel)}, got ${JSON.stringify(frame)}`);
+        }
+        client.covered.add(frame.channel);
+        break;
+      case 'unsubscribed':
+        client.covered.delete(frame.channel);
+        this.stream.frame(frame);
+        if (frame.reason === undefined && !this.#stopped.signal.aborted) this.#subscribe(client, frame.channel);
+        return;
+      default:
+    }
+    this.stream.frame(frame);
+    if (typeof frame.id === 'number') {
+      for (const channel of frame.channels) if (this.#cursor.has(channel)) this.#move(channel, frame.id);
+      this.heard = { frame, at: performance.now() };
+      this.onEvent(frame, this);
+    }
+  }
+
+  #epoch(frame) {
+    if (epochOf(frame.cursor) !== this.epoch) this.checker.defect('session', `${this.name}: another epoch: ${JSON.stringify(frame)}`);
+  }
+}
+
+/** Starts sessions; `end()` ends them all and waits. */
+export function startSessions(sessions) {
+  const all = Promise.all(sessions.map((session) => session.run()));
+  all.catch(() => {}); // seen by end()
+  return {
+    /** No more faults of their own; each reaches the id. */
+    async settle(id) {
+      for (const session of sessions) session.calm();
+      await Promise.race([Promise.all(sessions.map((session) => session.reach(id))), all]);
+    },
+    async end() {
+      for (const session of sessions) session.end();
+      await all;
+    },
+  };
+}

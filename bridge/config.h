@@ -25,7 +25,8 @@ struct config {
 	char *jwt_issuer, *jwt_audience;
 	int64_t jwt_leeway_ms;
 	char *claim_user, *claim_units, *claim_roles, *claim_db_role;
-	struct list allowed_origins, firehose_roles, trusted_proxies;
+	struct list allowed_origins, firehose_roles,
+		trusted_proxies; /* trusted_proxies: ADDRESS, ADDRESS/BITS, or "unix": peers on unix sockets */
 	char *tls_cert, *tls_key;
 	char *static_dir, *base_path; /* base_path: "/" or "/x" without closing slash */
 	char *metrics_listen;
@@ -37,18 +38,21 @@ struct config {
 	int64_t db_connections;
 	int64_t heartbeat_ms, idle_auth_ms, drain_ms;
 	char *log_level, *log_format;
+	struct config_origin *origins; /* where each value came from; config.c's */
 };
 
 enum config_command { COMMAND_RUN, COMMAND_HELP, COMMAND_VERSION, COMMAND_PRINT_CONFIG, COMMAND_CHECK, COMMAND_TAIL };
 
 /*
  * Reads flags, environment and the INI file into a new config. NULL: *error is one line that names the setting, its source and what would be right
- * (malloc'ed). envp as in main. tail's channels are left in argv from *rest on.
+ * (malloc'ed). envp as in main. tail's channels are left in argv from *rest on: they are moved behind all flags, so that
+ * the same argv can be read again (reload). A LIVEFEED_ variable that is no setting is logged, not refused.
+ * With COMMAND_HELP and COMMAND_VERSION nothing else was looked at: the config holds defaults.
  */
 struct config *config_load(int argc, char **argv, char **envp, enum config_command *command, int *rest, char **error);
 void config_free(struct config *config);
 void config_print_help(FILE *out);
-/* One line a setting: name = value, and where it came from; secrets in the dsn hidden. */
+/* One line a setting: name = value, and where it came from; passwords in the dsn hidden. */
 void config_print(const struct config *config, FILE *out);
 
 #endif

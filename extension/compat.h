@@ -50,6 +50,15 @@
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
+/* May the role execute the function? */
+#if PG_VERSION_NUM >= 160000
+#define compat_function_aclcheck(function, role) \
+	object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE)
+#else
+#define compat_function_aclcheck(function, role) \
+	pg_proc_aclcheck(function, role, ACL_EXECUTE)
+#endif
+
 /* Base64 reads uint8 from 18. */
 #if PG_VERSION_NUM >= 180000
 #define compat_b64_encode(source, len, target, room) \

@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "journal.h"
 #include "livefeed.h"
+#include "render.h"
 #include "watch.h"
 
 PG_MODULE_MAGIC;
@@ -152,6 +153,7 @@ _PG_init(void)
 	define_session_settings();
 	define_limits();
 	compat_reserve_prefix("livefeed");
+	render_init();
 	watch_init();
 	journal_init();
 }

@@ -56,6 +56,7 @@ typedef struct RenderType
 typedef struct Renderer
 {
 	StringInfo	buf;
+	int			start;			/* where the data begins */
 	int			end;			/* buf->len beyond this: too large */
 	bool		too_large;		/* then what stands in buf is cut off anywhere */
 } Renderer;

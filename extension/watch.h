@@ -1,5 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch.h
+ *	  What a relation publishes, ready for use by its trigger.
+ *
+ *-------------------------------------------------------------------------
+ */
 #ifndef LIVEFEED_WATCH_H
 #define LIVEFEED_WATCH_H
+
 #include "postgres.h"
+
+#include "access/tupconvert.h"
+#include "fmgr.h"
+#include "utils/rel.h"
+#include "utils/reltrigger.h"
+
+#include "render.h"
+
+typedef struct WatchColumn
+{
+	AttrNumber	attnum;
+	RenderType *type;
+	const char *name;
+	const char *label;			/* "name":  as it stands in JSON, UTF-8 */
+	int			label_len;
+} WatchColumn;
+
+typedef struct WatchAction
+{
+	const char *name;
+	int			ncolumns;
+	AttrNumber *columns;
+} WatchAction;
+
+/* A function of the row; its argument is of the type of an ancestor, perhaps. */
+typedef struct WatchFunction
+{
+	FmgrInfo	call;
+	Oid			row_type;
+	TupleDesc	row_desc;
+	TupleConversionMap *map;	/* NULL: rows fit as they are */
+} WatchFunction;
+
+/*
+ * Read-only once made, and alive until the end of the transaction in which it
+ * was replaced: a trigger that is at work with it need not care.
+ */
+typedef struct Watch
+{
+	MemoryContext context;
+	Oid			relation;
+	char	   *relation_name;
+	char	   *problem;		/* NULL: all is well; else nothing below but feed is set */
+	char	   *feed;			/* NULL: not even that is known, or it is another's */
+
+	const char *created_head;	/* {"type":"e.created","feed":"f","action": */
+	const char *updated_head;
+	const char *deleted_head;
+	int			created_head_len;
+	int			updated_head_len;
+	int			deleted_head_len;
+
+	int			nkeys;
+	WatchColumn *keys;
+	int			npublished;
+	WatchColumn *published;		/* in the table's order */
+	WatchColumn *unit;			/* NULL: none */
+	WatchFunction *unit_function;
+	int			nusers;
+	WatchColumn *users;
+	WatchFunction *users_function;
+	WatchColumn *action;
+	int			nactions;
+	WatchAction *actions;
+
+	int			last_attnum;	/* of all columns named above */
+	int			ncompared;		/* those whose change may matter */
+	AttrNumber *compared;
+} Watch;
+
+/*
+ * The watch of a relation. The trigger may be NULL: then it is looked for; the
+ * result is NULL where there is none.
+ */
+extern const Watch *watch_get(Relation relation, const Trigger *trigger);
+
+/* Says that the watch is broken: once a backend as a warning; as an error under livefeed.strict. */
+extern void watch_complain(const Watch *watch, const char *problem);
+
+/* The relation that a feed is of (the root of a partitioned one); InvalidOid: none. */
+extern Oid	watch_find_feed(const char *feed, Oid *trigger);
+
+/* The oid of livefeed.capture_row(). */
+extern Oid	watch_function(void);
+
 extern void watch_init(void);
-#endif
+
+#endif							/* LIVEFEED_WATCH_H */

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.c
+ *	  The JSON object of an event, less what the bridge adds to it.
+ *
+ * The fields stand in PROTOCOL.md's order. The bridge never parses a frame: it
+ * cuts the closing brace and appends the event's id and the channels that it is
+ * for, so a frame must be whole, valid and on one line.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "frame.h"
+#include "livefeed.h"
+#include "text.h"
+
+/* What a frame needs at first; most need no more. */
+#define FRAME_FIRST_BYTES 1024
+
+static inline void
+append(StringInfo frame, const char *literal)
+{
+	appendBinaryStringInfo(frame, literal, strlen(literal));
+}
+
+/* A name that comes from a setting or a column can be of any length. */
+static void
+append_name(StringInfo frame, const char *name)
+{
+	int			len = strlen(name);
+
+	if (len > FRAME_MAX_NAME_BYTES)
+		len = pg_mbcliplen(name, len, FRAME_MAX_NAME_BYTES);
+	text_append_json(frame, name, len);
+}
+
+void
+frame_begin(StringInfo frame, const char *head, int head_len,
+			const char *action, const char *unit, const char *key)
+{
+	/* The first bytes become the header of a bytea (journal.c). */
+	initStringInfo(frame);
+	enlargeStringInfo(frame, FRAME_FIRST_BYTES + head_len);
+	appendStringInfoSpaces(frame, VARHDRSZ);
+
+	appendBinaryStringInfo(frame, head, head_len);
+	append_name(frame, action);
+	append(frame, ",\"unit\":");
+	text_append_json_or_null(frame, unit);
+	append(frame, ",\"key\":");
+	text_append_json_or_null(frame, key);
+}
+
+void
+frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer)
+{
+	const char *actor = livefeed_actor;
+
+	if (actor == NULL || *actor == '\0')
+		actor = livefeed_user;
+
+	append(frame, ",\"updated_at\":");
+	render_clock(frame, at);
+	append(frame, ",\"updated_by\":");
+	if (actor == NULL || *actor == '\0')
+		append(frame, "null");
+	else
+		append_name(frame, actor);
+	append(frame, ",\"data\":");
+
+	renderer->buf = frame;
+	renderer->start = frame->len;
+	renderer->end = VARHDRSZ + livefeed_max_event_bytes;
+	renderer->too_large = false;
+}
+
+void
+frame_end(StringInfo frame, Renderer *renderer)
+{
+	if (renderer->too_large)
+	{
+		frame->len = renderer->start;
+		append(frame, "null,\"too_large\":true");
+	}
+	appendStringInfoCharMacro(frame, '}');
+}

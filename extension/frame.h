@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.h
+ *	  The JSON object of an event, less what the bridge adds to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef LIVEFEED_FRAME_H
+#define LIVEFEED_FRAME_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+
+#include "render.h"
+
+/* Actions and actors are cut to this. */
+#define FRAME_MAX_NAME_BYTES 256
+
+/* Begins a frame up to its key; the head is {"type":"e.created","feed":"f","action": */
+extern void frame_begin(StringInfo frame, const char *head, int head_len,
+						const char *action, const char *unit, const char *key);
+
+/* Goes on from there to the data, which is the caller's to append: through the renderer. */
+extern void frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer);
+
+/* Puts null in place of data that got too large, and closes the frame. */
+extern void frame_end(StringInfo frame, Renderer *renderer);
+
+#endif							/* LIVEFEED_FRAME_H */

@@ -44,16 +44,16 @@ typedef struct PlanText
 #define LOG_PLANS(table) \
 	/* ANY */ \
 	{2, {XID8ARRAYOID, XID8ARRAYOID}, \
-		"SELECT 1 FROM pg_catalog.unnest($1, $2) r(lo, hi) CROSS JOIN LATERAL " \
+		"SELECT 1 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) r(lo, hi) CROSS JOIN LATERAL " \
 		"(SELECT 1 FROM " table " l " IN_RANGE " " IN_ORDER " LIMIT 1) l LIMIT 1"}, \
 	/* COUNT */ \
 	{3, {XID8ARRAYOID, XID8ARRAYOID, INT8OID}, \
-		"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM pg_catalog.unnest($1, $2) r(lo, hi) CROSS JOIN LATERAL " \
+		"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) r(lo, hi) CROSS JOIN LATERAL " \
 		"(SELECT 1 FROM " table " l " IN_RANGE " " IN_ORDER " OFFSET 0) l LIMIT $3) x"}, \
 	/* TRANSACTIONS */ \
 	{2, {XID8ARRAYOID, XID8ARRAYOID}, \
 		"SELECT l.xid, pg_catalog.count(*), pg_catalog.max(l.seq) " \
-		"FROM pg_catalog.unnest($1, $2) r(lo, hi) CROSS JOIN LATERAL " \
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) r(lo, hi) CROSS JOIN LATERAL " \
 		"(SELECT l.xid, l.seq FROM " table " l " IN_RANGE " " IN_ORDER " OFFSET 0) l " \
 		"GROUP BY l.xid ORDER BY pg_catalog.max(l.seq)"}, \
 	/* CUTS */ \
@@ -63,7 +63,7 @@ typedef struct PlanText
 		"FROM " table " l WHERE l.xid = $1) x WHERE (x.n - 1) % $2 = 0 ORDER BY x.n"}, \
 	/* RANGES */ \
 	{3, {INT4ARRAYOID, XID8ARRAYOID, XID8ARRAYOID}, \
-		"SELECT r.n, " EVENT_COLUMNS " FROM pg_catalog.unnest($1, $2, $3) r(n, lo, hi) CROSS JOIN LATERAL " \
+		"SELECT r.n, " EVENT_COLUMNS " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) r(n, lo, hi) CROSS JOIN LATERAL " \
 		"(SELECT * FROM " table " l " IN_RANGE " " IN_ORDER " OFFSET 0) l"}, \
 	/* LIST */ \
 	{1, {XID8ARRAYOID}, \
@@ -147,12 +147,12 @@ plan_get(PlanId id)
 
 	if (plan_plans[id] == NULL)
 	{
-		const PlanText *text = &plan_texts[id];
-		SPIPlanPtr	plan = SPI_prepare_cursor(text->sql, text->nargs, (Oid *) text->types,
+		const PlanText *def = &plan_texts[id];
+		SPIPlanPtr	plan = SPI_prepare_cursor(def->sql, def->nargs, (Oid *) def->types,
 											  CURSOR_OPT_GENERIC_PLAN);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", text->sql, SPI_result_code_string(SPI_result));
+			elog(ERROR, "could not prepare \"%s\": %s", def->sql, SPI_result_code_string(SPI_result));
 		plan_plans[id] = plan;
 	}
 	return plan_plans[id];

@@ -72,9 +72,9 @@ describe('a long transaction', () => {
     const writers = startWriters(3, { db, checker, random, units: [1, 2] });
     const writer = await db.connect();
     const latencies = [];
-    const until_ = performance.now() + seconds(5) * 1000;
+    const end = performance.now() + seconds(5) * 1000;
     try {
-      while (performance.now() < until_) {
+      while (performance.now() < end) {
         const key = `probe-${latencies.length}`;
         await writer.query(`INSERT INTO items VALUES ($1, 7, 1, 'probe', 1, '')`, [key]);
         const committed = performance.now();
@@ -88,7 +88,7 @@ describe('a long transaction', () => {
       assert.ok(median < LIMIT_MEDIAN_MS, `median ${median} ms`);
 
       // Ids so far say nothing of those that are still open.
-      const before_ = idOf(await db.head());
+      const head = idOf(await db.head());
       await open.change('open-last', 1);
       const own = await Client.open(bridge, { token: await db.token('own', { units: [1, 2] }) });
       await own.subscribe('items:unit:1');
@@ -98,7 +98,7 @@ describe('a long transaction', () => {
       const arrived = await own.next({ key: 'open-last' }, OWN_EVENTS_MS);
       const events = own.events().filter(({ key }) => key.startsWith('open-'));
       assert.deepEqual(events.map(({ key }) => key), ['open-first', 'open-second', 'open-last']);
-      assert.ok(events[0].id > before_, 'they come when it commits, after the others');
+      assert.ok(events[0].id > head, 'they come when it commits, after the others');
       assert.equal(arrived.id - events[0].id, 2, 'together');
       await writer.query(`COMMIT PREPARED 'held'`);
       prepared.tx.end('committed');

@@ -112,6 +112,7 @@ class Stream {
 
   #event(frame) {
     if (!Array.isArray(frame.channels) || frame.channels.length === 0) return this.#say('session', frame);
+    const shared = this.checker.same(frame, this);
     for (const name of frame.channels) {
       const channel = this.channels.get(name);
       if (!channel || name !== `${frame.feed}:unit:${frame.unit}`) {
@@ -121,11 +122,11 @@ class Stream {
       if (!channel.live) this.#say('session', frame, 'no such subscription at that moment');
       if (channel.seen.has(frame.id)) this.#say('repeat', frame);
       else if (frame.id <= channel.last) this.#say('order', frame, `after id ${channel.last}`);
-      else channel.events.push(frame);
+      else channel.events.push(shared);
       channel.seen.add(frame.id);
       channel.last = Math.max(channel.last, frame.id);
     }
-    return this.checker.same(frame, this);
+    return undefined;
   }
 
   #say(kind, frame, more = '') {
@@ -136,7 +137,7 @@ class Stream {
 export class Checker {
   #transactions = new Map();
   #streams = [];
-  #contents = new Map(); // id -> content of the event, without channels
+  #contents = new Map(); // id -> { text, content } of the event, without channels
   #defects = new Map(KINDS.map((kind) => [kind, []]));
   #state = new Map(); // channel -> Map(key -> row)
   #fits = new Map(); // id -> { step, part }
@@ -157,13 +158,15 @@ export class Checker {
     this.#defects.get(kind).push(what);
   }
 
-  /** One id is one event, at every bridge, live and replayed. */
+  /** One id is one event, at every bridge, live and replayed; gives the copy that all share. */
   same(frame, stream) {
     const { channels, ...content } = frame;
     const text = JSON.stringify(content);
     const known = this.#contents.get(frame.id);
-    if (known === undefined) this.#contents.set(frame.id, text);
-    else if (known !== text) this.defect('differs', `${stream.name}: ${text} was ${known}`);
+    if (known?.text === text) return known.content;
+    if (known) this.defect('differs', `${stream.name}: ${text} was ${known.text}`);
+    else this.#contents.set(frame.id, { text, content });
+    return content;
   }
 
   /** What became of the transactions whose answer was lost, and the rows as they are now. */

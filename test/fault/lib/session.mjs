@@ -11,6 +11,7 @@ const PING_EVERY_MS = 150;
 const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping the connection is dead
 const BACKOFF_MS = 60;
 const SETTLE_MS = 45_000 * SLOW;
+const REMEMBERED = 200; // messages that the harness's client keeps: the checker has them all
 
 export class Session {
   #stopped = new AbortController();
@@ -23,10 +24,11 @@ export class Session {
 
   /**
    * `bridges`: where it may go; `since`: its first cursor; `stay`: how long it stays on a
-   * connection at most, in ms (Infinity: until it is thrown out).
+   * connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
+   * off it stops reading for that long.
    */
-  constructor({ name, bridges, token, channels, since, checker, random, stay = 1500, onEvent = () => {}, onStatus = () => {} }) {
-    Object.assign(this, { name, bridges, token, channels, random, stay, onEvent, onStatus });
+  constructor({ name, bridges, token, channels, since, checker, random, stay = 1500, stall, onEvent = () => {}, onStatus = () => {} }) {
+    Object.assign(this, { name, bridges, token, channels, random, stay, stall, onEvent, onStatus });
     this.epoch = epochOf(since);
     this.stream = checker.stream(name, channels);
     this.checker = checker;
@@ -98,7 +100,10 @@ export class Session {
     this.#client = client;
     client.since = performance.now();
     client.covered = new Set();
-    client.socket.on('message', (data) => this.#frame(client, JSON.parse(data.toString())));
+    client.socket.on('message', () => {
+      this.#frame(client, client.frames.at(-1));
+      if (client.frames.length > REMEMBERED) client.forget();
+    });
     for (const channel of this.channels) this.#subscribe(client, channel);
     const pings = setInterval(() => this.#ping(client), PING_EVERY_MS);
     while (!client.closed && !this.#stopped.signal.aborted) {
@@ -117,7 +122,7 @@ export class Session {
 
   async #breakOff(client) {
     this.breaks++;
-    const how = this.random.next();
+    const how = this.stall ? 0.7 : this.random.next();
     if (how < 0.5) {
       client.socket.terminate(); // as a train enters a tunnel
     } else if (how < 0.7) {
@@ -126,7 +131,7 @@ export class Session {
       client.socket.terminate();
     } else if (how < 0.85) {
       client.socket.pause(); // a page that sleeps for a moment: the pause is the fault
-      await this.#wait(this.random.int(10, 400), client.gone.signal);
+      await this.#wait(this.stall ?? this.random.int(10, 400), client.gone.signal, this.#calm.signal);
       client.socket.resume();
       return;
     } else {

@@ -1,0 +1,108 @@
+// A client that stops reading is closed with 4408, comes back and has everything; the
+// others are not disturbed, and one that never reads again costs the bridge nothing
+// that grows. Not here: the sizes of queues as such (test/unit).
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, describe, it } from 'node:test';
+import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
+import { Bridge } from '../e2e/lib/bridge.mjs';
+import { Client } from '../e2e/lib/client.mjs';
+import { until, SLOW } from '../e2e/lib/wait.mjs';
+import { Checker } from './lib/checker.mjs';
+import { seconds, seeded } from './lib/random.mjs';
+import { Session, startSessions } from './lib/session.mjs';
+import { SCHEMA } from './lib/writer.mjs';
+
+// The kernel takes about 10 MB for a client that does not read; a round is more.
+const ROW_BYTES = 50_000;
+const ROWS = 30;
+const TRANSACTIONS = 15;
+const QUICK_LIMIT_MS = 3000 * SLOW;
+const RID_OF_MS = 60_000 * SLOW;
+const MEMORY_LIMIT_KB = 120_000;
+
+describe('slow clients', () => {
+  let cluster;
+  let db;
+  let bridge;
+
+  before(async () => {
+    cluster = await Cluster.start();
+    db = await cluster.database(SCHEMA);
+    bridge = await Bridge.start(db, ['--max-queue', '256kB', '--history', '1MB']);
+  });
+  after(async () => {
+    await bridge?.stop();
+    await cluster?.remove();
+  });
+
+  const memory = async () => Number(/VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${bridge.process.pid}/status`, 'utf8'))[1]);
+
+  /** One transaction of large rows, recorded. */
+  async function write(checker, name) {
+    const tx = checker.transaction(name);
+    const client = await db.app();
+    await client.query('BEGIN');
+    await client.query('INSERT INTO ledger VALUES ($1)', [name]);
+    const sent = performance.now();
+    await client.query(`INSERT INTO items SELECT $1 || '-' || n, 1, 1, $1, n, repeat('x', $2) FROM generate_series(1, ${ROWS}) n`, [name, ROW_BYTES]);
+    for (let n = 1; n <= ROWS; n++) tx.add({ step: tx.number(), feed: 'items', key: `${name}-${n}`, kind: 'created', unit: '1', version: 1 }, sent);
+    await client.query('COMMIT');
+    tx.end('committed');
+    return `${name}-${ROWS}`;
+  }
+
+  it('are closed with 4408 and lose nothing; the others are not disturbed', async () => {
+    const random = seeded('slow');
+    const checker = new Checker();
+    const since = await db.head();
+    const session = async (name, more) => new Session({
+      name, since, checker, bridges: [bridge], random: random.child(name), token: await db.token(name, { units: [1], ttl: '1 day' }),
+      channels: ['items:unit:1'], ...more,
+    });
+    // Closed when it does not read; until then it holds out for as long as the test goes on.
+    const slow = [await session('slow1', { stay: 200, stall: 600_000 }), await session('slow2', { stay: 2000, stall: 600_000 })];
+    const quick = [await session('quick1', { stay: Infinity }), await session('quick2', { stay: Infinity })];
+    const house = startSessions([...slow, ...quick]);
+    const never = [];
+    for (let n = 0; n < 3; n++) {
+      const client = await Client.open(bridge, { token: await db.token(`never${n}`, { units: [1] }) });
+      await client.subscribe('items:unit:1');
+      client.socket.pause();
+      never.push(client);
+    }
+    const sessionsNow = async () => Number(/^livefeed_sessions(?:\{[^}]*websocket[^}]*\})? (\d+)/m.exec((await bridge.get('/metrics')).body)?.[1] ?? NaN);
+
+    try {
+      let slowest = 0;
+      let peak = 0;
+      const end = performance.now() + seconds(3) * 1000;
+      for (let n = 1; n <= TRANSACTIONS || performance.now() < end; n++) {
+        const began = performance.now();
+        const last = await write(checker, `t${n}`);
+        for (const reader of quick) await until(`${reader.name} to have ${last}`, () => reader.heard?.frame.key === last, QUICK_LIMIT_MS);
+        slowest = Math.max(slowest, performance.now() - began);
+        peak = Math.max(peak, await memory());
+      }
+      await house.settle(idOf(await db.head()));
+      await until('the bridge to be rid of who never reads', async () => (await sessionsNow()) === slow.length + quick.length, RID_OF_MS);
+      await house.end();
+      await checker.settle(db);
+      const defects = checker.defects();
+      console.log('slow:', JSON.stringify({ ...checker.figures(), slowestMs: Math.round(slowest), peakKb: peak }));
+      assert.deepEqual(defects, []);
+      for (const { stream, name } of slow) assert.ok(stream.closes.get(4408) > 0, `${name}: ${JSON.stringify([...stream.closes])}`);
+      for (const { stream, name } of quick) assert.equal(stream.resumes, 1, `${name} was disturbed`);
+      assert.ok(peak < MEMORY_LIMIT_KB, `the bridge grew to ${peak} kB`);
+      // Who reads at last finds the close.
+      for (const client of never) {
+        client.socket.resume();
+        await until('the close', () => client.closed);
+      }
+    } finally {
+      for (const client of never) client.socket.terminate();
+      await house.end();
+    }
+  });
+});

@@ -198,14 +198,12 @@ struct message *message_parse(const char *text, size_t len, const char **error, 
 			*error = "type must be auth, subscribe, unsubscribe, call or ping";
 		else
 			take_fields(tree, wanted[1].value, message, error);
+		if (message->ref != NULL)
+			*ref_out = strdup(message->ref);
 	}
 	json_object_put(tree);
 	if (*error == NULL)
 		return message;
-	if (message != NULL) {
-		*ref_out = message->ref;
-		message->ref = NULL;
-	}
 	message_free(message);
 	return NULL;
 }

@@ -19,11 +19,11 @@ enum message_type { MESSAGE_AUTH, MESSAGE_SUBSCRIBE, MESSAGE_UNSUBSCRIBE, MESSAG
 
 struct message { /* strings are owned by the message, NUL-terminated, free of NUL inside */
 	enum message_type type;
-	char *ref;   /* the JSON text of ref (number or string) to be echoed as it is; NULL: none */
+	char *ref; /* the JSON text of ref (number or string) to be echoed as it is; NULL: none */
 	char *token; /* auth */
 	size_t token_len;
 	char *channel; /* subscribe, unsubscribe */
-	char *since;   /* subscribe; NULL: none */
+	char *since; /* subscribe; NULL: none */
 	bool snapshot; /* subscribe */
 	/* call: name, args (JSON text as it came, "{}" where there was none), idempotency_key (NULL: none) */
 	char *name, *args, *idempotency_key;
@@ -31,8 +31,8 @@ struct message { /* strings are owned by the message, NUL-terminated, free of NU
 
 /*
  * NULL and *error: what was wrong, naming the field, for the client (a static or per-thread string that is valid
- * until the next call). *ref_out: with NULL, the ref's JSON text where it could be read, else NULL; the caller frees it.
- * (With a message it is NULL: the message has the ref.)
+ * until the next call). *ref_out gets the ref's JSON text where it could be read, else NULL, whether or not there is a
+ * message (which has its own copy); the caller frees it.
  */
 struct message *message_parse(const char *text, size_t len, const char **error, char **ref_out);
 void message_free(struct message *message);
@@ -47,7 +47,8 @@ bool cursor_parse(const char *text, struct cursor *out);
 /* Control messages, each a new frame (NULL: out of memory). ref: JSON text or NULL, channel: plain name. */
 struct frame *message_welcome(const char *user, const char *epoch, int64_t head, int64_t expires_s, int heartbeat_s);
 /* recovered: -1 none asked (left out), 0 false with reason, 1 true. */
-struct frame *message_subscribed(const char *ref, const char *channel, const char *epoch, int64_t id, int recovered, const char *reason);
+struct frame *message_subscribed(const char *ref, const char *channel, const char *epoch, int64_t id, int recovered,
+                                 const char *reason);
 struct frame *message_unsubscribed(const char *ref, const char *channel, const char *reason);
 struct frame *message_resync(const char *channel, const char *epoch, int64_t id, const char *reason);
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live);

@@ -9,7 +9,7 @@ const ALIKE = { 9: ['\uff19', '\u0669', '\u06f9', '\u2468', '\u2079', '\u2089', 
 export function byHand(feed, own, other, keys) {
   const scoped = [own, other].flatMap((unit) => [`${feed}:unit:${unit}`, `${feed}:user:${unit}`, `${feed}:row:${unit}`]);
   const values = ['', '*', '%', '_', '.', '..', '**', '?', '+', '#', '>', '.*', '^.*$', '[0-9]', '{9}', '{7,9}', '(9)', 'null', 'NULL', 'undefined', 'true', '-1', '0', '%39', '%2539', '%25%33%39',
-    '%c0%b9', '%00', '9%00', '7%00', '\0', '9\0', '7\0', '7\0009', '7,9', '7;9', '7|9', '7&9', '7 9', '7:9', '7/9', '7/../9', '7%2C9', '7%3A9', '7%2F..%2F9', ' 9', '9 ', '\t9', '9\n', '09', '9.0', '9e0', '0x9', '+9', '-9', '[7,9]', '["9"]', '{"9":[]}', '9::text', '9\'--',
+    '%c0%b9', '%00', '9%00', '7%00', '\0', '9\0', '7\0', '7\u00009', '7,9', '7;9', '7|9', '7&9', '7 9', '7:9', '7/9', '7/../9', '7%2C9', '7%3A9', '7%2F..%2F9', ' 9', '9 ', '\t9', '9\n', '09', '9.0', '9e0', '0x9', '+9', '-9', '[7,9]', '["9"]', '{"9":[]}', '9::text', '9\'--',
     '9\' OR \'1\'=\'1', '9; SELECT 1', '$1', '${9}', '{1}', '{unit}', '{user}', '\uff19', '\u0669', '\u2468', '9'.repeat(300), '9'.repeat(9000), '%39'.repeat(3000), other.repeat(2), `${other}%20`, `%${other}`];
   const heads = [feed, feed.toUpperCase(), `${feed[0].toUpperCase()}${feed.slice(1)}`, `public.${feed}`, `livefeed.${feed}`, `${feed}.`, ` ${feed}`, `${feed} `, `"${feed}"`, 'log', 'livefeed', '*', '', 'state', '$all'];
   const scopes = ['unit', 'Unit', 'UNIT', 'units', 'user', 'row', 'all', '*', '', 'unit_id', 'unit ', ' unit', 'feed', 'un%69t', 'unit%3A'];
@@ -37,7 +37,7 @@ export function mutate(random, name) {
     else if (how === 6) letters[at] = letter.toUpperCase();
     else if (how === 7) letters.splice(at, 1);
     else if (how === 8) letters.splice(at, 0, letter);
-    else if (how === 9) letters.splice(at, 0, ...[...random.pick([',9', ':9', '\0009', '|9', '9', '%2C9', ' 9', '*'])]);
+    else if (how === 9) letters.splice(at, 0, ...[...random.pick([',9', ':9', '\u00009', '|9', '9', '%2C9', ' 9', '*'])]);
     else if (how === 10) letters.splice(0, at);
     else letters.push(...(random.chance(0.03) ? '9'.repeat(random.int(1000, 30_000)) : '9'));
   }

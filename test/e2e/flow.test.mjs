@@ -38,7 +38,7 @@ describe('flow', () => {
   }
 
   it('closes a client that reads too slowly with 4408; it resumes at once and lost nothing', async () => {
-    const bridge = await start(['--max-queue', '256kB', '--history', '1MB']);
+    const bridge = await start(['--max-queue', '256 KiB', '--history', '1 MiB']);
     const [slow, quick] = [await as(bridge), await as(bridge)];
     await slow.subscribe('requests:unit:7');
     await quick.subscribe('requests:unit:7');
@@ -70,7 +70,7 @@ describe('flow', () => {
   });
 
   it('passes one frame of any size through an empty outbox', async () => {
-    const bridge = await start(['--max-queue', '16kB']);
+    const bridge = await start(['--max-queue', '16 KiB']);
     const client = await as(bridge);
     await client.subscribe('requests:unit:7');
     for (let n = 0; n < 5; n++) {
@@ -173,7 +173,7 @@ describe('flow', () => {
   });
 
   it('sends a large transaction in order, paged', async () => {
-    const bridge = await start(['--max-queue', '4MB']);
+    const bridge = await start(['--max-queue', '4 MiB']);
     const client = await as(bridge);
     await client.subscribe('requests:unit:7');
     await db.write(`INSERT INTO requests (id, unit_id, title) SELECT 100000 + n, 7, 'bulk' FROM generate_series(1, 9000) n`);

@@ -12,14 +12,14 @@ describe('resume', () => {
   let cluster;
   let db;
   let bridge; // with history in memory
-  let forgetful; // with hardly any: resumes from the log
+  let forgetful; // with hardly any: what came before the last 64 KiB is resumed from the log
   const clients = [];
 
   before(async () => {
     cluster = await Cluster.start();
     db = await cluster.database(SCHEMA);
     bridge = await Bridge.start(db);
-    forgetful = await Bridge.start(db, ['--history', '1kB']).catch(() => Bridge.start(db, ['--history', '1024']));
+    forgetful = await Bridge.start(db, ['--history', '64 KiB']);
   });
   after(async () => {
     await Promise.all(clients.map((client) => client.leave()));
@@ -33,7 +33,8 @@ describe('resume', () => {
     return client;
   }
 
-  const insert = (id, unit = 7) => db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, $2, 'r' || $1)`, [id, unit]);
+  // Long titles, so that a few events are more than the forgetful bridge keeps.
+  const insert = (id, unit = 7) => db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, $2, repeat('r', 3000) || $1)`, [id, unit]);
 
   for (const [name, which] of [['memory', () => bridge], ['the log', () => forgetful]]) {
     it(`replays from ${name} exactly what came after the cursor, then goes on live`, async () => {

@@ -10,17 +10,17 @@
 
 /* The same numbers as extension/event.h; livefeed.log_version() names the format. */
 enum {
-	EVENT_TO_UNIT = 0x0001,  /* feed:unit:<unit> */
+	EVENT_TO_UNIT = 0x0001, /* feed:unit:<unit> */
 	EVENT_TO_USERS = 0x0002, /* feed:user:<u>, u of to_users, else of users */
-	EVENT_TO_ROW = 0x0004,   /* feed:row:<key> */
-	EVENT_TO_FEED = 0x0008,  /* the whole feed */
-	EVENT_RESYNC = 0x0010,   /* every channel of the feed; body is the reason */
-	EVENT_CONTROL = 0x0020,  /* for bridges alone; feed is the kind */
+	EVENT_TO_ROW = 0x0004, /* feed:row:<key> */
+	EVENT_TO_FEED = 0x0008, /* the whole feed */
+	EVENT_RESYNC = 0x0010, /* every channel of the feed; body is the reason */
+	EVENT_CONTROL = 0x0020, /* for bridges alone; feed is the kind */
 	EVENT_DELETED = 0x0040,
 	EVENT_UPDATED = 0x0080,
 	EVENT_CREATED = 0x0100,
-	EVENT_MARK = 0x0200,      /* last row of a page: everything up to id was returned */
-	EVENT_PRUNED = 0x0400,    /* with MARK: ids up to here are gone from the log */
+	EVENT_MARK = 0x0200, /* last row of a page: everything up to id was returned */
+	EVENT_PRUNED = 0x0400, /* with MARK: ids up to here are gone from the log */
 	EVENT_NOT_TICKER = 0x0800 /* with MARK: another backend is the ticker */
 };
 

@@ -14,10 +14,10 @@
 
 struct frame {
 	uint32_t refs;
-	uint32_t len;      /* of the JSON text, bytes */
-	uint8_t head_len;  /* of the WebSocket header that stands right before the text */
-	bool skippable;    /* of a latest_only feed (a later issue) */
-	int64_t id;        /* of the event in it; 0: a control message */
+	uint32_t len; /* of the JSON text, bytes */
+	uint8_t head_len; /* of the WebSocket header that stands right before the text */
+	bool skippable; /* of a latest_only feed (a later issue) */
+	int64_t id; /* of the event in it; 0: a control message */
 	/* FRAME_HEADROOM bytes, then the text */
 };
 

@@ -20,14 +20,14 @@ struct subscription; /* session.c's */
 struct channel { /* exists while somebody subscribes to it */
 	struct channel *next; /* in its bucket */
 	uint64_t hash;
-	struct text name;  /* as clients write it */
+	struct text name; /* as clients write it */
 	struct text feed;
 	struct text value; /* plain: unit, user; of SCOPE_ROW the key as events carry it */
 	enum scope scope;
 	struct subscription **subscriptions;
 	uint32_t n, capacity;
 	struct subscription *only; /* where subscriptions points while capacity is 1 */
-	uint64_t mark;             /* the hub's: the last event that this channel was matched for */
+	uint64_t mark; /* the hub's: the last event that this channel was matched for */
 };
 
 struct route *route_new(void);
@@ -40,7 +40,8 @@ struct subscription *route_remove(struct route *route, struct channel *channel, 
 /* NULL: nobody subscribes to it. value is plain, as events carry it. */
 struct channel *route_find(const struct route *route, struct text feed, enum scope scope, struct text value);
 /* Calls each() for every channel of a feed (feed NULL bytes: of all). Not for the fast path. */
-void route_each(const struct route *route, struct text feed, void (*each)(struct channel *channel, void *arg), void *arg);
+void route_each(const struct route *route, struct text feed, void (*each)(struct channel *channel, void *arg),
+                void *arg);
 size_t route_channels(const struct route *route);
 
 #endif

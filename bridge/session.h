@@ -26,7 +26,7 @@ enum close_code {
 	CLOSE_GOING_AWAY = 1001,
 	CLOSE_NOT_TEXT = 1003,
 	CLOSE_TOO_LARGE = 1009,
-	CLOSE_INTERNAL = 1011,  /* out of memory for this session: it resumes */
+	CLOSE_INTERNAL = 1011, /* out of memory for this session: it resumes */
 	CLOSE_TRY_LATER = 1013, /* came before the database was there */
 	CLOSE_BAD_MESSAGES = 4400,
 	CLOSE_TOKEN = 4401,
@@ -42,7 +42,7 @@ struct hub; /* all sessions, the routes, the history */
 struct session_limits { /* from config.h; may change on reload */
 	int64_t max_subscriptions, max_bad_messages, max_queue_bytes, max_message_bytes;
 	int64_t idle_auth_ms, heartbeat_ms, max_session_ms; /* max_session: 0 none */
-	int64_t rate_per_s;            /* messages; burst: rate + max_subscriptions; 0: none */
+	int64_t rate_per_s; /* messages; burst: rate + max_subscriptions; 0: none */
 	int64_t max_sessions_per_user; /* 0: none */
 };
 
@@ -118,8 +118,8 @@ void hub_answer_definitions(struct hub *hub, struct request *request, bool ok);
  */
 struct session_origin {
 	const char *address; /* of the peer, for logs and limits */
-	const char *path;    /* NULL: none */
-	const char *since;   /* NULL: none */
+	const char *path; /* NULL: none */
+	const char *since; /* NULL: none */
 	bool snapshot;
 };
 struct session *session_open(struct hub *hub, const struct session_transport *transport, void *connection,

@@ -1,0 +1,119 @@
+/*
+ * outbox.c - the frames that wait for one session: a ring of references,
+ * bounded in bytes.
+ *
+ * At the bound the session closes with 4408: what is queued still goes out, nothing is appended after the gap, and
+ * the client resumes. An empty outbox takes one frame of any size, so that no client can be caught between 4408 and resume.
+ */
+#include <stdlib.h>
+
+#include "metrics.h"
+#include "session_internal.h"
+
+#define OUTBOX_FIRST_SLOTS 4
+
+void outbox_wake(struct session *session)
+{
+	if (session->woken)
+		return;
+	session->woken = true;
+	session->transport->wake(session, session->connection);
+}
+
+static bool outbox_grow(struct session *session)
+{
+	uint32_t capacity = session->capacity == 0 ? OUTBOX_FIRST_SLOTS : session->capacity * 2;
+	if (capacity < session->capacity)
+		return false;
+	struct frame **ring = malloc(capacity * sizeof(struct frame *));
+	if (ring == NULL)
+		return false;
+	for (uint32_t i = 0; i < session->n_frames; i++)
+		ring[i] = session->ring[(session->first + i) & (session->capacity - 1)];
+	free(session->ring);
+	session->ring = ring;
+	session->capacity = capacity;
+	session->first = 0;
+	return true;
+}
+
+void session_send(struct session *session, struct frame *frame)
+{
+	if (session->state >= SESSION_CLOSING)
+		return;
+	if (frame == NULL) {
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	if (session->n_frames > 0 && session->queued_bytes + frame->len > (uint64_t)session->hub->limits.max_queue_bytes) {
+		metrics.queue_overflows++;
+		session_shut(session, CLOSE_TOO_SLOW, "too slow");
+		return;
+	}
+	if (session->n_frames == session->capacity && !outbox_grow(session)) {
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	session->ring[(session->first + session->n_frames) & (session->capacity - 1)] = frame_ref(frame);
+	session->n_frames++;
+	session->queued_bytes += frame->len;
+	session->used = true;
+	if (session->n_frames == 1)
+		outbox_wake(session);
+}
+
+void session_reply(struct session *session, struct frame *frame)
+{
+	session_send(session, frame);
+	frame_unref(frame);
+}
+
+size_t session_output(struct session *session, struct frame **frames, size_t max)
+{
+	session->woken = false;
+	size_t n = session->n_frames < max ? session->n_frames : max;
+	for (size_t i = 0; i < n; i++)
+		frames[i] = session->ring[(session->first + i) & (session->capacity - 1)];
+	return n;
+}
+
+void session_sent(struct session *session, size_t n)
+{
+	if (n > session->n_frames)
+		n = session->n_frames;
+	for (size_t i = 0; i < n; i++) {
+		struct frame *frame = session->ring[session->first];
+		session->first = (session->first + 1) & (session->capacity - 1);
+		session->queued_bytes -= frame->len;
+		metrics.bytes_sent += frame->len;
+		frame_unref(frame);
+	}
+	session->n_frames -= (uint32_t)n;
+	metrics.frames_sent += n;
+	if (session->n_frames == 0 && session->capacity > OUTBOX_KEEP_SLOTS)
+		outbox_clear(session); /* a burst's ring is not kept */
+	if (session->n_blocked > 0)
+		replay_unblock(session);
+}
+
+bool session_has_output(const struct session *session)
+{
+	return session->n_frames > 0;
+}
+
+void outbox_clear(struct session *session)
+{
+	for (uint32_t i = 0; i < session->n_frames; i++)
+		frame_unref(session->ring[(session->first + i) & (session->capacity - 1)]);
+	free(session->ring);
+	session->ring = NULL;
+	session->capacity = session->first = session->n_frames = 0;
+	session->queued_bytes = 0;
+}
+
+void outbox_trim(struct session *session)
+{
+	if (session->n_frames == 0 && session->ring != NULL && !session->used)
+		outbox_clear(session);
+	session->used = false;
+}

@@ -1,0 +1,124 @@
+/*
+ * recheck.c - rights that have to be judged again: the session brought another token, or definitions changed.
+ *
+ * What the token alone decides is judged at once. A row channel's right is the row's to give, so it is asked for again;
+ * until the answer the subscription is held: it counts as a replay that stands still, nothing reaches it, and nothing is lost,
+ * because it goes on from where it was held. Rechecks in flight are bounded; while the database is away they wait.
+ */
+#include <string.h>
+
+#include "session_internal.h"
+
+static void hold(struct subscription *subscription)
+{
+	subscription->by_role = false;
+	if (!replay_hold(subscription))
+		session_shut(subscription->session, CLOSE_INTERNAL, "out of memory");
+}
+
+/* The verdict of today, or ACCESS_UNKNOWN where the channel is none any more. */
+static enum verdict verdict_now(const struct subscription *subscription, const struct feed **feed)
+{
+	const struct hub *hub = subscription->session->hub;
+	const struct channel *channel = subscription->channel;
+	struct channel_name name;
+	*feed = catalog_feed(hub->catalog, channel->feed);
+	if (*feed == NULL || !channel_parse(channel->name.bytes, channel->name.len, &name))
+		return ACCESS_UNKNOWN;
+	if (name.scope == SCOPE_ROW && channel_key_columns(name.value) != (size_t)(*feed)->n_key_columns)
+		return ACCESS_UNKNOWN;
+	const char *why = NULL;
+	return access_may_subscribe(hub->access, subscription->session->principal, *feed, &name, &why);
+}
+
+static void judge_again(struct subscription *subscription, bool definitions)
+{
+	const struct feed *feed;
+	enum verdict verdict = verdict_now(subscription, &feed);
+	bool changed = true;
+	if (feed != NULL) {
+		uint32_t rules = feed_rules(feed);
+		changed = rules != subscription->rules;
+		subscription->rules = rules;
+	}
+	switch (verdict) {
+	case ACCESS_GRANTED:
+		subscription->by_role = subscription->channel->scope == SCOPE_ROW;
+		break;
+	case ACCESS_ASK_ROW:
+		if (!definitions || changed || subscription->by_role)
+			hold(subscription);
+		break;
+	case ACCESS_FORBIDDEN:
+		subscription_end_told(subscription, "forbidden");
+		break;
+	case ACCESS_UNKNOWN:
+		subscription_end_told(subscription, "unknown_channel");
+		break;
+	}
+}
+
+void session_recheck(struct session *session, bool definitions)
+{
+	struct subscription *next;
+	for (struct subscription *subscription = session->subscriptions; subscription != NULL; subscription = next) {
+		next = subscription->next;
+		judge_again(subscription, definitions);
+	}
+}
+
+static bool ask(struct hub *hub, struct replay *replay)
+{
+	const struct channel *channel = replay->subscription->channel;
+	struct request *request = request_new(hub, REQUEST_RECHECK, replay->subscription->session);
+	if (request == NULL)
+		return false;
+	request->replay = replay;
+	replay->recheck = request;
+	replay_move(hub, replay, REPLAY_CHECKING);
+	hub->n_rechecks++;
+	char feed[CHANNEL_NAME_MAX_BYTES + 1], key[CHANNEL_NAME_MAX_BYTES];
+	memcpy(feed, channel->feed.bytes, channel->feed.len);
+	feed[channel->feed.len] = '\0';
+	memcpy(key, channel->value.bytes, channel->value.len);
+	hub->backend.row_scope(hub->backend.arg, request, feed, key, channel->value.len);
+	return true;
+}
+
+void recheck_pump(struct hub *hub)
+{
+	while (hub->n_rechecks < RECHECKS_IN_FLIGHT_MAX && hub->replays[REPLAY_HELD].n > 0 &&
+	       hub->now_ms >= hub->recheck_retry_ms) {
+		if (!ask(hub, hub->replays[REPLAY_HELD].first))
+			hub->recheck_retry_ms = hub->now_ms + RETRY_MS;
+	}
+}
+
+void recheck_answer(struct hub *hub, struct request *request, enum row_status status, const struct row_access *row)
+{
+	struct replay *replay = request->replay;
+	hub->n_rechecks--;
+	request_free(request);
+	if (replay == NULL)
+		return;
+	replay->recheck = NULL;
+	struct subscription *subscription = replay->subscription;
+	if (status == ROW_UNAVAILABLE) {
+		hub->recheck_retry_ms = hub->now_ms + RETRY_MS;
+		replay_move(hub, replay, REPLAY_HELD);
+		return;
+	}
+	const struct feed *feed;
+	enum verdict verdict = verdict_now(subscription, &feed);
+	if (verdict == ACCESS_UNKNOWN) {
+		subscription_end_told(subscription, "unknown_channel");
+		return;
+	}
+	subscription->by_role = verdict == ACCESS_GRANTED;
+	bool sees = verdict == ACCESS_ASK_ROW && status == ROW_FOUND &&
+	            access_may_see_row(hub->access, subscription->session->principal, feed, row);
+	if (subscription->by_role || sees)
+		replay_release(replay);
+	else
+		subscription_end_told(subscription, "forbidden");
+}

@@ -1,0 +1,291 @@
+/*
+ * replay.c - what a subscription missed, sent at its client's pace.
+ *
+ * A replay is a position and a state (session_internal.h). Each pump gives those that can go on a slice of work:
+ *   - what lies below the history comes from pages of the log (page.c), the rest from memory;
+ *   - when the outbox is half full it is BLOCKED, until the client has taken most of it: a replay never fills the bound by itself;
+ *   - a position that the history has let go of meanwhile goes on from the log;
+ *   - at the end of the history the subscription is live, in the same turn of the loop, so that no event falls between.
+ * Work is counted in rough nanoseconds: a pump is short however much there is to do.
+ */
+#include <stdlib.h>
+
+#include "metrics.h"
+#include "session_internal.h"
+
+#define SLICE_COST_NS 100000
+#define SCAN_COST_NS 2 /* one entry of the history passed over */
+#define SEEK_COST_NS 100 /* finding the place again */
+#define EVENT_COST_NS 300 /* one looked at or sent; and its bytes: */
+#define BYTES_PER_NS 4
+
+static void list_remove(struct replay_list *list, struct replay *replay)
+{
+	if (replay->prev != NULL)
+		replay->prev->next = replay->next;
+	else
+		list->first = replay->next;
+	if (replay->next != NULL)
+		replay->next->prev = replay->prev;
+	else
+		list->last = replay->prev;
+	list->n--;
+}
+
+static void list_append(struct replay_list *list, struct replay *replay)
+{
+	replay->prev = list->last;
+	replay->next = NULL;
+	if (list->last != NULL)
+		list->last->next = replay;
+	else
+		list->first = replay;
+	list->last = replay;
+	list->n++;
+}
+
+void replay_move(struct hub *hub, struct replay *replay, enum replay_state state)
+{
+	struct session *session = replay->subscription->session;
+	if (replay->state == REPLAY_BLOCKED)
+		session->n_blocked--;
+	if (state == REPLAY_BLOCKED)
+		session->n_blocked++;
+	if (state == REPLAY_LOG)
+		hub->pages_due = true;
+	list_remove(&hub->replays[replay->state], replay);
+	replay->state = (uint8_t)state;
+	list_append(&hub->replays[state], replay);
+}
+
+static void drop_page(struct hub *hub, struct replay *replay)
+{
+	if (replay->page != NULL)
+		page_unref(hub, replay->page);
+	replay->page = NULL;
+	replay->page_index = 0;
+}
+
+bool replay_start(struct subscription *subscription, int64_t after, bool elder)
+{
+	struct replay *replay = calloc(1, sizeof(*replay));
+	if (replay == NULL)
+		return false;
+	replay->subscription = subscription;
+	replay->after = after;
+	replay->elder = elder;
+	replay->state = REPLAY_READY;
+	list_append(&subscription->session->hub->replays[REPLAY_READY], replay);
+	subscription->replay = replay;
+	return true;
+}
+
+bool replay_hold(struct subscription *subscription)
+{
+	struct hub *hub = subscription->session->hub;
+	if (subscription->replay == NULL && !replay_start(subscription, history_head(hub->history), false))
+		return false;
+	struct replay *replay = subscription->replay;
+	/* One that is being asked for is judged by what is right when the answer comes. */
+	if (replay->state != REPLAY_CHECKING)
+		replay_move(hub, replay, REPLAY_HELD);
+	return true;
+}
+
+void replay_release(struct replay *replay)
+{
+	replay_move(replay->subscription->session->hub, replay, REPLAY_READY);
+}
+
+void replay_drop(struct subscription *subscription)
+{
+	struct replay *replay = subscription->replay;
+	if (replay == NULL)
+		return;
+	struct hub *hub = subscription->session->hub;
+	if (replay->state == REPLAY_BLOCKED)
+		subscription->session->n_blocked--;
+	list_remove(&hub->replays[replay->state], replay);
+	if (replay->recheck != NULL)
+		replay->recheck->replay = NULL;
+	drop_page(hub, replay);
+	subscription->replay = NULL;
+	free(replay);
+}
+
+void replay_unblock(struct session *session)
+{
+	struct hub *hub = session->hub;
+	if (session->queued_bytes > (uint64_t)hub->limits.max_queue_bytes / 4)
+		return;
+	for (struct subscription *s = session->subscriptions; s != NULL && session->n_blocked > 0; s = s->next)
+		if (s->replay != NULL && s->replay->state == REPLAY_BLOCKED)
+			replay_move(hub, s->replay, REPLAY_READY);
+}
+
+void replay_advance(struct hub *hub)
+{
+	int64_t head = history_head(hub->history);
+	struct replay *next;
+	for (struct replay *replay = hub->replays[REPLAY_AHEAD].first; replay != NULL; replay = next) {
+		next = replay->next;
+		if (replay->after <= head)
+			replay_move(hub, replay, REPLAY_READY);
+	}
+}
+
+void replay_lose(struct replay *replay, const char *reason)
+{
+	struct subscription *subscription = replay->subscription;
+	const struct history *history = subscription->session->hub->history;
+	metrics.resumes_refused++;
+	session_reply(subscription->session,
+	              resync_frame(subscription->channel, history_epoch(history), history_head(history), reason));
+	replay_drop(subscription);
+}
+
+/* Half of the bound is the replay's, the other half is for what comes live meanwhile. An empty outbox takes anything. */
+static bool has_room(const struct session *session, size_t len)
+{
+	return session->n_frames == 0 || session->queued_bytes + len <= (uint64_t)session->hub->limits.max_queue_bytes / 2;
+}
+
+/* One event of the past, if it is for this subscription. False: no room for it now. */
+static bool replay_event(struct hub *hub, struct replay *replay, const struct feed *feed, const struct event *event,
+                         const char *epoch, int64_t *budget_ns)
+{
+	const size_t tail_bytes = 64; /* what a frame adds to body and name, at most */
+	struct subscription *subscription = replay->subscription;
+	struct session *session = subscription->session;
+	const struct channel *channel = subscription->channel;
+	*budget_ns -= EVENT_COST_NS;
+	if (event->flags & EVENT_CONTROL)
+		return true;
+	if (event->flags & EVENT_RESYNC) {
+		if (!text_equal(event->feed, channel->feed) &&
+		    !(channel->scope == SCOPE_ROW && text_equal(event->parent_feed, channel->feed)))
+			return true;
+		if (!has_room(session, channel->name.len + RESYNC_REASON_MAX_BYTES + tail_bytes))
+			return false;
+		char reason[RESYNC_REASON_MAX_BYTES];
+		resync_reason(event, reason);
+		session_reply(session, resync_frame(channel, epoch, event->id, reason));
+		return true;
+	}
+	bool by_parent;
+	if (!event_matches(event, channel, &by_parent))
+		return true;
+	/* As it might have been seen then; that it may be seen now, live delivery and rechecks see to. */
+	if (!by_parent &&
+	    (feed == NULL || !access_may_receive(hub->access, session->principal, feed, channel->scope, event)))
+		return true;
+	if (!has_room(session, event->body.len + channel->name.len + tail_bytes))
+		return false;
+	*budget_ns -= (int64_t)event->body.len / BYTES_PER_NS;
+	session_reply(session, frame_of_event(event, &channel->name, 1));
+	return true;
+}
+
+enum progress {
+	PROGRESS_MORE, /* this source has no more for it, or the budget is spent */
+	PROGRESS_BLOCKED,
+	PROGRESS_LIVE
+};
+
+static enum progress run_page(struct hub *hub, struct replay *replay, const struct feed *feed, int64_t *budget_ns)
+{
+	const struct page *page = replay->page;
+	for (; replay->page_index<page->n && * budget_ns> 0; replay->page_index++) {
+		const struct event *event = page->events[replay->page_index];
+		if (event->id <= replay->after)
+			continue;
+		if (!replay_event(hub, replay, feed, event, page->epoch, budget_ns))
+			return PROGRESS_BLOCKED;
+		replay->after = event->id;
+	}
+	if (replay->page_index == page->n) {
+		if (page->up_to > replay->after)
+			replay->after = page->up_to;
+		drop_page(hub, replay);
+	}
+	return PROGRESS_MORE;
+}
+
+static enum progress run_history(struct hub *hub, struct replay *replay, const struct feed *feed, int64_t *budget_ns)
+{
+	const struct history *history = hub->history;
+	const struct channel *channel = replay->subscription->channel;
+	uint64_t mask = history_mask(channel->hash);
+	uint64_t end = history_end(history);
+	uint64_t position = history_seek(history, replay->after);
+	*budget_ns -= SEEK_COST_NS;
+	while (position < end) {
+		if (*budget_ns <= 0)
+			return PROGRESS_MORE;
+		uint64_t slice = (uint64_t)(*budget_ns / SCAN_COST_NS) + 1;
+		uint64_t limit = end - position > slice ? position + slice : end;
+		uint64_t next = history_next(history, position, limit, mask);
+		*budget_ns -= (int64_t)(next - position) * SCAN_COST_NS;
+		if (next > position)
+			replay->after = history_at(history, next - 1)->id;
+		position = next;
+		if (next == limit)
+			continue;
+		const struct event *event = history_at(history, next);
+		if (!replay_event(hub, replay, feed, event, history_epoch(history), budget_ns))
+			return PROGRESS_BLOCKED;
+		replay->after = event->id;
+		position++;
+	}
+	return PROGRESS_LIVE;
+}
+
+/* Goes on with one replay until its slice is spent, and puts it where it belongs. */
+static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
+{
+	struct subscription *subscription = replay->subscription;
+	const struct feed *feed = catalog_feed(hub->catalog, subscription->channel->feed);
+	enum progress progress = PROGRESS_MORE;
+	while (*budget_ns > 0 && progress == PROGRESS_MORE) {
+		if (subscription->session->state != SESSION_OPEN) {
+			replay_drop(subscription); /* nothing is sent to it any more */
+			return;
+		}
+		if (replay->after >= history_floor(hub->history)) {
+			drop_page(hub, replay);
+			if (replay->after > history_head(hub->history)) {
+				replay_move(hub, replay, REPLAY_AHEAD);
+				return;
+			}
+			progress = run_history(hub, replay, feed, budget_ns);
+		} else if (replay->page != NULL) {
+			progress = run_page(hub, replay, feed, budget_ns);
+		} else {
+			replay_move(hub, replay, REPLAY_LOG);
+			return;
+		}
+	}
+	if (progress == PROGRESS_LIVE) {
+		replay_drop(subscription);
+	} else if (progress == PROGRESS_BLOCKED) {
+		/* A slow client keeps its page only while all of them together are not too much; else it is read again. */
+		if (hub->page_bytes > PAGES_KEPT_MAX_BYTES)
+			drop_page(hub, replay);
+		replay_move(hub, replay, REPLAY_BLOCKED);
+	} else {
+		replay_move(hub, replay, REPLAY_READY); /* to the end of the line */
+	}
+}
+
+bool replay_pump(struct hub *hub)
+{
+	int64_t left_ns = PUMP_COST_MAX_NS;
+	while (left_ns > 0 && hub->replays[REPLAY_READY].n > 0) {
+		int64_t slice_ns = SLICE_COST_NS;
+		run(hub, hub->replays[REPLAY_READY].first, &slice_ns);
+		left_ns -= SLICE_COST_NS - slice_ns;
+		left_ns -= SEEK_COST_NS; /* even what does nothing takes a moment */
+	}
+	page_pump(hub);
+	return hub->replays[REPLAY_READY].n > 0;
+}

@@ -1,0 +1,405 @@
+/*
+ * session.c - one client's life.
+ *
+ *   1. session_open: GREETING. It may come with a token from the handshake, else the first message must bring
+ *      one within idle_auth_ms.
+ *   2. A good token: `welcome`, OPEN, and the subscriptions of the path it came by. A later one that names the same user
+ *      replaces the first; what it no longer covers ends (recheck.c).
+ *   3. Messages are read one by one; a bad one is answered `error`, too many of them close 4400.
+ *   4. Whatever ends it calls session_shut: CLOSING. From here on nothing is appended to the outbox; what is in it goes out,
+ *      then the transport sends the close code.
+ *   5. session_gone: the connection is no more. CLOSED: everything it holds is let go, and the struct itself is freed at
+ *      one point of the loop, hub_sweep.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics.h"
+#include "session_internal.h"
+
+#define RATE_UNIT 1000 /* a message, in units of rate_credit */
+
+static void set_state(struct session *session, enum session_state state)
+{
+	static const bool legal[4][4] = {
+		[SESSION_GREETING] = {[SESSION_OPEN] = true, [SESSION_CLOSING] = true, [SESSION_CLOSED] = true},
+		[SESSION_OPEN] = {[SESSION_CLOSING] = true, [SESSION_CLOSED] = true},
+		[SESSION_CLOSING] = {[SESSION_CLOSED] = true},
+	};
+	assert(legal[session->state][state]);
+	(void)legal;
+	session->state = (uint8_t)state;
+}
+
+void session_shut(struct session *session, enum close_code code, const char *reason)
+{
+	if (session->state >= SESSION_CLOSING)
+		return;
+	set_state(session, SESSION_CLOSING);
+	session->close_code = (uint16_t)code;
+	session->close_reason = reason;
+	outbox_wake(session);
+}
+
+void session_error(struct session *session, const char *ref, const char *code, const char *text, const char *channel)
+{
+	session_reply(session, message_error(ref, code, text, channel));
+}
+
+static void path_free(struct session_path *path)
+{
+	if (path == NULL)
+		return;
+	free(path->path);
+	free(path->since);
+	free(path);
+}
+
+static struct session_path *path_copy(const struct session_origin *origin)
+{
+	struct session_path *path = calloc(1, sizeof(*path));
+	if (path == NULL)
+		return NULL;
+	path->path = strdup(origin->path);
+	path->since = origin->since != NULL ? strdup(origin->since) : NULL;
+	path->snapshot = origin->snapshot;
+	if (path->path == NULL || (origin->since != NULL && path->since == NULL)) {
+		path_free(path);
+		return NULL;
+	}
+	return path;
+}
+
+static int64_t rate_burst(const struct session_limits *limits)
+{
+	return (limits->rate_per_s + limits->max_subscriptions) * RATE_UNIT;
+}
+
+struct session *session_open(struct hub *hub, const struct session_transport *transport, void *connection,
+                             const struct session_origin *origin)
+{
+	if (hub->draining)
+		return NULL;
+	struct session *session = calloc(1, sizeof(*session));
+	if (session == NULL)
+		return NULL;
+	if (origin != NULL && origin->path != NULL) {
+		session->path = path_copy(origin);
+		if (session->path == NULL) {
+			free(session);
+			return NULL;
+		}
+	}
+	session->hub = hub;
+	session->transport = transport;
+	session->connection = connection;
+	session->state = SESSION_GREETING;
+	session->number = ++hub->last_number;
+	session->opened_ms = hub->now_ms;
+	session->rate_at_ms = hub->now_ms;
+	session->rate_credit = rate_burst(&hub->limits);
+	session->next = hub->sessions;
+	if (hub->sessions != NULL)
+		hub->sessions->prev = session;
+	hub->sessions = session;
+	hub->n_sessions++;
+	metrics.sessions_opened++;
+	return session;
+}
+
+struct path_channels {
+	char **items;
+	size_t n, capacity;
+	bool failed;
+};
+
+static void collect_channel(struct text channel, void *arg)
+{
+	struct path_channels *channels = arg;
+	if (channels->failed)
+		return;
+	if (channels->n == channels->capacity) {
+		size_t capacity = channels->capacity * 2 + 4;
+		char **items = realloc(channels->items, capacity * sizeof(*items));
+		if (items == NULL) {
+			channels->failed = true;
+			return;
+		}
+		channels->items = items;
+		channels->capacity = capacity;
+	}
+	char *copy = strndup(channel.bytes, channel.len);
+	if (copy == NULL)
+		channels->failed = true;
+	else
+		channels->items[channels->n++] = copy;
+}
+
+/* The channels are collected first: a subscribe may lead to new definitions, under which the catalog's paths are gone. */
+static void subscribe_path(struct session *session)
+{
+	struct session_path *path = session->path;
+	if (path == NULL)
+		return;
+	session->path = NULL;
+	struct path_channels channels = {0};
+	bool found =
+		catalog_match_path(session->hub->catalog, text_of(path->path), session->principal, collect_channel, &channels);
+	if (channels.failed)
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+	else if (!found)
+		session_error(session, NULL, "unknown_channel", "this path is not exposed", NULL);
+	for (size_t i = 0; i < channels.n; i++) {
+		if (session->state == SESSION_OPEN)
+			session_subscribe(session, NULL, channels.items[i], path->since, path->snapshot);
+		free(channels.items[i]);
+	}
+	free(channels.items);
+	path_free(path);
+}
+
+static void refuse_token(struct session *session, const char *ref, const char *reason)
+{
+	metrics.auth_failures++;
+	session_error(session, ref, "bad_token", reason, NULL);
+	session_shut(session, CLOSE_TOKEN, reason);
+}
+
+static void welcome(struct session *session)
+{
+	struct hub *hub = session->hub;
+	session_reply(session,
+	              message_welcome(session->principal->user, history_epoch(hub->history), history_head(hub->history),
+	                              session->principal->exp_s, (int)(hub->limits.heartbeat_ms / 1000)));
+}
+
+/* The first token: OPEN, unless the user has too many sessions. */
+static void admit(struct session *session, struct principal *principal)
+{
+	struct hub *hub = session->hub;
+	uint32_t n = user_counts_add(hub->users, principal->user);
+	if (n == 0) {
+		principal_unref(principal);
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	session->principal = principal;
+	session->expiry_s = access_expiry_s(hub->access, principal);
+	if (hub->limits.max_sessions_per_user > 0 && n > (uint64_t)hub->limits.max_sessions_per_user) {
+		session_error(session, NULL, "rate_limited", "this user has too many connections", NULL);
+		session_shut(session, CLOSE_LIMIT, "too many connections of this user");
+		return;
+	}
+	set_state(session, SESSION_OPEN);
+	welcome(session);
+	subscribe_path(session);
+}
+
+static void authenticate(struct session *session, const char *token, size_t len, const char *ref)
+{
+	struct hub *hub = session->hub;
+	if (!hub->begun) {
+		/* The database's own keys are not known yet: a refusal would send the client for a token that is no better. */
+		session_error(session, ref, "unavailable", "the database has not been reached yet", NULL);
+		session_shut(session, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	const char *reason = "token is refused";
+	struct principal *principal = access_verify(hub->access, token, len, hub->wall_s, &reason);
+	if (principal == NULL) {
+		refuse_token(session, ref, reason);
+		return;
+	}
+	if (session->state == SESSION_GREETING) {
+		admit(session, principal);
+		return;
+	}
+	if (strcmp(principal->user, session->principal->user) != 0) {
+		principal_unref(principal);
+		refuse_token(session, ref, "token names another user");
+		return;
+	}
+	principal_unref(session->principal);
+	session->principal = principal;
+	session->expiry_s = access_expiry_s(hub->access, principal);
+	welcome(session);
+	session_recheck(session, false);
+}
+
+void session_authenticate(struct session *session, const char *token, size_t len)
+{
+	if (session->state == SESSION_GREETING)
+		authenticate(session, token, len, NULL);
+}
+
+static void count_bad(struct session *session, enum close_code code, const char *reason)
+{
+	metrics.messages_bad++;
+	if (session->bad_messages < UINT16_MAX)
+		session->bad_messages++;
+	if (session->bad_messages > session->hub->limits.max_bad_messages)
+		session_shut(session, code, reason);
+}
+
+/* False: over the rate. */
+static bool take_credit(struct session *session)
+{
+	const struct session_limits *limits = &session->hub->limits;
+	if (limits->rate_per_s <= 0)
+		return true;
+	int64_t passed_ms = session->hub->now_ms - session->rate_at_ms;
+	int64_t burst = rate_burst(limits);
+	if (passed_ms > 0) {
+		session->rate_at_ms = session->hub->now_ms;
+		session->rate_credit += passed_ms > burst ? burst : passed_ms * limits->rate_per_s;
+	}
+	if (session->rate_credit > burst)
+		session->rate_credit = burst;
+	if (session->rate_credit < RATE_UNIT)
+		return false;
+	session->rate_credit -= RATE_UNIT;
+	return true;
+}
+
+/* All live subscriptions have been sent everything up to here. */
+static int64_t covering_id(const struct session *session)
+{
+	int64_t head = history_head(session->hub->history);
+	int64_t covered = INT64_MAX;
+	for (const struct subscription *s = session->subscriptions; s != NULL; s = s->next) {
+		int64_t sent = s->replay != NULL ? s->replay->after : head;
+		if (sent < covered)
+			covered = sent;
+	}
+	return attempts_position(session, covered == INT64_MAX ? head : covered);
+}
+
+static void receive_open(struct session *session, const struct message *message)
+{
+	struct hub *hub = session->hub;
+	switch (message->type) {
+	case MESSAGE_AUTH:
+		authenticate(session, message->token, message->token_len, message->ref);
+		break;
+	case MESSAGE_SUBSCRIBE:
+		session_subscribe(session, message->ref, message->channel, message->since, message->snapshot);
+		break;
+	case MESSAGE_UNSUBSCRIBE:
+		session_unsubscribe(session, message->ref, message->channel);
+		break;
+	case MESSAGE_CALL: /* commands come with a later issue: none is exposed yet */
+		session_error(session, message->ref, "unknown_command", "there is no such command", NULL);
+		break;
+	case MESSAGE_PING:
+		session_reply(session,
+		              message_pong(message->ref, history_epoch(hub->history), covering_id(session), hub->live));
+		break;
+	}
+}
+
+void session_receive(struct session *session, const char *text, size_t len)
+{
+	if (session->state >= SESSION_CLOSING)
+		return;
+	metrics.messages_received++;
+	bool within_rate = take_credit(session);
+	const char *error = "message is not understood";
+	char *ref = NULL;
+	struct message *message = message_parse(text, len, &error, &ref);
+	if (session->state == SESSION_GREETING) {
+		if (message != NULL && message->type == MESSAGE_AUTH)
+			authenticate(session, message->token, message->token_len, message->ref);
+		else
+			refuse_token(session, ref, "the first message must be auth");
+	} else if (!within_rate) {
+		session_error(session, ref, "rate_limited", "too many messages a second", NULL);
+		count_bad(session, CLOSE_LIMIT, "too many messages");
+	} else if (message == NULL) {
+		session_error(session, ref, "bad_message", error, NULL);
+		count_bad(session, CLOSE_BAD_MESSAGES, "too many bad messages");
+	} else {
+		receive_open(session, message);
+	}
+	message_free(message);
+	free(ref);
+}
+
+void session_close(struct session *session, enum close_code code, const char *reason)
+{
+	const char *error = NULL;
+	if (code == CLOSE_NOT_TEXT)
+		error = "bad_message";
+	else if (code == CLOSE_TOO_LARGE)
+		error = "too_large";
+	else if (code == CLOSE_TOKEN)
+		error = "bad_token";
+	else if (code == CLOSE_LIMIT)
+		error = "rate_limited";
+	if (error != NULL)
+		session_error(session, NULL, error, reason, NULL);
+	session_shut(session, code, reason);
+}
+
+void session_check_deadline(struct session *session)
+{
+	const struct hub *hub = session->hub;
+	if (session->state >= SESSION_CLOSING)
+		return;
+	int64_t age_ms = hub->now_ms - session->opened_ms;
+	if (session->state == SESSION_GREETING) {
+		if (hub->limits.idle_auth_ms > 0 && age_ms >= hub->limits.idle_auth_ms)
+			refuse_token(session, NULL, "no token came in time");
+	} else if (hub->wall_s >= session->expiry_s) {
+		session_error(session, NULL, "bad_token", "token is expired", NULL);
+		session_shut(session, CLOSE_TOKEN, "token is expired");
+	} else if (hub->limits.max_session_ms > 0 && age_ms >= hub->limits.max_session_ms) {
+		session_shut(session, CLOSE_MAX_SESSION, "session has reached its longest time");
+	}
+	outbox_trim(session);
+}
+
+void session_gone(struct session *session)
+{
+	struct hub *hub = session->hub;
+	if (session->state == SESSION_CLOSED)
+		return;
+	set_state(session, SESSION_CLOSED);
+	session_forget(session);
+	outbox_clear(session);
+	path_free(session->path);
+	session->path = NULL;
+	if (session->principal != NULL) {
+		user_counts_remove(hub->users, session->principal->user);
+		principal_unref(session->principal);
+		session->principal = NULL;
+	}
+	if (hub->deadline_cursor == session)
+		hub->deadline_cursor = session->next;
+	if (session->prev != NULL)
+		session->prev->next = session->next;
+	else
+		hub->sessions = session->next;
+	if (session->next != NULL)
+		session->next->prev = session->prev;
+	session->prev = NULL;
+	session->next = hub->closed;
+	hub->closed = session;
+	hub->n_sessions--;
+	metrics.sessions_closed++;
+}
+
+int session_closing(const struct session *session, const char **reason)
+{
+	if (session->state < SESSION_CLOSING)
+		return 0;
+	if (reason != NULL)
+		*reason = session->close_reason != NULL ? session->close_reason : "";
+	return session->close_code;
+}
+
+uint64_t session_number(const struct session *session)
+{
+	return session->number;
+}

@@ -1,0 +1,603 @@
+/*
+ * subscribe.c - from a `subscribe` to a subscription, and back.
+ *
+ * A subscribe is an attempt that walks these steps; each may have to ask the database, and goes on with the answer:
+ *   1. judge: the channel's grammar, its feed (unknown: definitions are read again, once), the principal's right;
+ *   2. cursor: can `since` be resumed? From memory we know; else the database says;
+ *   3. row: a row channel's row, who may see it. Last, so that the right is as fresh as it can be; events
+ *      of that row that come while we wait and say otherwise make us ask again;
+ *   4. establish: `subscribed`, and the stream from there.
+ * Rights are judged anew after each wait: token and definitions may have changed.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics.h"
+#include "session_internal.h"
+
+static void attempt_cursor(struct request *attempt);
+static void attempt_row(struct request *attempt);
+
+/* ---- requests */
+
+struct request *request_new(struct hub *hub, enum request_kind kind, struct session *session)
+{
+	struct request *request = calloc(1, sizeof(*request));
+	if (request == NULL)
+		return NULL;
+	request->hub = hub;
+	request->kind = kind;
+	request->session = session;
+	request->restarts = hub->restarts;
+	request->all_next = hub->requests;
+	if (hub->requests != NULL)
+		hub->requests->all_prev = request;
+	hub->requests = request;
+	return request;
+}
+
+static void deferred_free(struct deferred *deferred)
+{
+	free(deferred->ref);
+	free(deferred->since);
+	free(deferred);
+}
+
+static void deferred_free_all(struct deferred *deferred)
+{
+	while (deferred != NULL) {
+		struct deferred *next = deferred->next;
+		deferred_free(deferred);
+		deferred = next;
+	}
+}
+
+void request_free(struct request *request)
+{
+	if (request->all_prev != NULL)
+		request->all_prev->all_next = request->all_next;
+	else
+		request->hub->requests = request->all_next;
+	if (request->all_next != NULL)
+		request->all_next->all_prev = request->all_prev;
+	deferred_free_all(request->deferred_first);
+	free(request->ref);
+	free(request->channel);
+	free(request);
+}
+
+/* ---- attempts that wait for a row */
+
+static void row_wait(struct request *attempt, uint64_t hash)
+{
+	struct request **bucket = &attempt->hub->row_waiters[hash % ROW_WAITER_BUCKETS];
+	attempt->row_hash = hash;
+	attempt->row_waiting = true;
+	attempt->row_doubt = false;
+	attempt->row_prev = NULL;
+	attempt->row_next = *bucket;
+	if (*bucket != NULL)
+		(*bucket)->row_prev = attempt;
+	*bucket = attempt;
+}
+
+static void row_wait_end(struct request *attempt)
+{
+	if (!attempt->row_waiting)
+		return;
+	attempt->row_waiting = false;
+	if (attempt->row_prev != NULL)
+		attempt->row_prev->row_next = attempt->row_next;
+	else
+		attempt->hub->row_waiters[attempt->row_hash % ROW_WAITER_BUCKETS] = attempt->row_next;
+	if (attempt->row_next != NULL)
+		attempt->row_next->row_prev = attempt->row_prev;
+}
+
+void attempts_doubt(struct hub *hub, const struct event *event, const struct feed *feed)
+{
+	uint64_t hash = channel_hash(event->feed, SCOPE_ROW, event->key);
+	struct request *attempt = hub->row_waiters[hash % ROW_WAITER_BUCKETS];
+	for (; attempt != NULL; attempt = attempt->row_next)
+		if (attempt->row_hash == hash &&
+		    (feed == NULL || !access_may_receive(hub->access, attempt->session->principal, feed, SCOPE_ROW, event)))
+			attempt->row_doubt = true;
+}
+
+/* ---- subscriptions */
+
+static struct subscription *find_subscription(const struct session *session, const char *channel)
+{
+	struct text name = text_of(channel);
+	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next)
+		if (text_equal(s->channel->name, name))
+			return s;
+	return NULL;
+}
+
+static void leave_route(struct subscription *subscription)
+{
+	struct hub *hub = subscription->session->hub;
+	struct subscription *moved = route_remove(hub->route, subscription->channel, subscription->slot);
+	if (moved != NULL)
+		moved->slot = subscription->slot;
+	metrics.subscriptions--;
+}
+
+void subscription_end(struct subscription *subscription, struct frame *frame)
+{
+	struct session *session = subscription->session;
+	if (frame != NULL)
+		session_send(session, frame);
+	replay_drop(subscription);
+	leave_route(subscription);
+	struct subscription **link = &session->subscriptions;
+	while (*link != subscription)
+		link = &(*link)->next;
+	*link = subscription->next;
+	session->n_subscriptions--;
+	free(subscription);
+}
+
+static struct frame *unsubscribed_frame(const char *ref, struct text channel, const char *reason)
+{
+	char name[CHANNEL_NAME_MAX_BYTES + 1];
+	memcpy(name, channel.bytes, channel.len);
+	name[channel.len] = '\0';
+	return message_unsubscribed(ref, name, reason);
+}
+
+void subscription_end_told(struct subscription *subscription, const char *reason)
+{
+	struct session *session = subscription->session;
+	struct frame *frame = unsubscribed_frame(NULL, subscription->channel->name, reason);
+	if (frame == NULL)
+		session_send(session, NULL);
+	subscription_end(subscription, frame);
+	frame_unref(frame);
+}
+
+static void mix_rules(uint32_t *hash, const char *bytes)
+{
+	do
+		*hash = (*hash ^ (unsigned char)*bytes) * 16777619u;
+	while (*bytes++ != '\0');
+}
+
+uint32_t feed_rules(const struct feed *feed)
+{
+	uint32_t hash = 2166136261u;
+	hash ^= (uint32_t)feed->declared | (uint32_t)feed->has_unit << 1 | (uint32_t)feed->has_users << 2 |
+	        (uint32_t)feed->any_user << 3;
+	hash *= 16777619u;
+	for (size_t i = 0; i < feed->n_roles; i++)
+		mix_rules(&hash, feed->roles[i]);
+	return hash;
+}
+
+/* ---- the end of an attempt */
+
+/* What came for its channel meanwhile is done now, in order; a new attempt takes over what it has to leave. */
+static void run_deferred(struct session *session, const char *channel, struct deferred *deferred)
+{
+	while (deferred != NULL) {
+		struct deferred *next = deferred->next;
+		session->n_deferred--;
+		if (session->state == SESSION_OPEN) {
+			if (deferred->subscribe)
+				session_subscribe(session, deferred->ref, channel, deferred->since, deferred->snapshot);
+			else
+				session_unsubscribe(session, deferred->ref, channel);
+		}
+		deferred_free(deferred);
+		deferred = next;
+	}
+}
+
+static void attempt_end(struct request *attempt)
+{
+	struct session *session = attempt->session;
+	row_wait_end(attempt);
+	struct request **link = &session->attempts;
+	while (*link != attempt)
+		link = &(*link)->next;
+	*link = attempt->next;
+	session->n_attempts--;
+	struct deferred *deferred = attempt->deferred_first;
+	attempt->deferred_first = NULL;
+	if (deferred != NULL)
+		run_deferred(session, attempt->channel, deferred);
+	request_free(attempt);
+}
+
+/* Refused. lost: whoever has no right to it does not keep what it had, either. */
+static void attempt_refuse(struct request *attempt, const char *code, const char *text, bool lost)
+{
+	struct session *session = attempt->session;
+	struct subscription *former = lost ? find_subscription(session, attempt->channel) : NULL;
+	if (former != NULL)
+		subscription_end_told(former, "forbidden");
+	session_error(session, attempt->ref, code, text, attempt->channel);
+	attempt_end(attempt);
+}
+
+static void refuse_unknown(struct request *attempt)
+{
+	attempt_refuse(attempt, "unknown_channel", "there is no such channel", true);
+}
+
+static void refuse_forbidden(struct request *attempt, const char *why)
+{
+	attempt_refuse(attempt, "forbidden", why != NULL ? why : "this channel is not yours", true);
+}
+
+static void refuse_unavailable(struct request *attempt)
+{
+	attempt_refuse(attempt, "unavailable", "the database cannot be asked at present", false);
+}
+
+/* ---- 1. judge */
+
+/* The verdict on the attempt's channel now, or false: it was refused or waits. */
+static bool judge(struct request *attempt, struct channel_name *name, const struct feed **feed, enum verdict *verdict)
+{
+	struct hub *hub = attempt->hub;
+	if (!channel_parse(attempt->channel, strlen(attempt->channel), name)) {
+		refuse_unknown(attempt);
+		return false;
+	}
+	*feed = catalog_feed(hub->catalog, name->feed);
+	if (*feed == NULL && !attempt->reloaded) {
+		attempt->reloaded = true;
+		hub->backend.reload_definitions(hub->backend.arg, attempt);
+		return false;
+	}
+	if (*feed == NULL ||
+	    (name->scope == SCOPE_ROW && channel_key_columns(name->value) != (size_t)(*feed)->n_key_columns)) {
+		refuse_unknown(attempt);
+		return false;
+	}
+	const char *why = NULL;
+	*verdict = access_may_subscribe(hub->access, attempt->session->principal, *feed, name, &why);
+	if (*verdict == ACCESS_FORBIDDEN)
+		refuse_forbidden(attempt, why);
+	else if (*verdict == ACCESS_UNKNOWN)
+		refuse_unknown(attempt);
+	return *verdict == ACCESS_GRANTED || *verdict == ACCESS_ASK_ROW;
+}
+
+static void attempt_judge(struct request *attempt)
+{
+	struct channel_name name;
+	const struct feed *feed;
+	enum verdict verdict;
+	if (judge(attempt, &name, &feed, &verdict))
+		attempt_cursor(attempt);
+}
+
+/* True: nobody waits for this answer any more, and the attempt is gone. */
+static bool answer_unwanted(struct request *attempt)
+{
+	if (attempt->session == NULL)
+		request_free(attempt);
+	else if (attempt->session->state != SESSION_OPEN)
+		attempt_end(attempt);
+	else
+		return false;
+	return true;
+}
+
+void hub_answer_definitions(struct hub *hub, struct request *request, bool answered)
+{
+	(void)hub;
+	if (answer_unwanted(request))
+		return;
+	if (!answered)
+		refuse_unavailable(request);
+	else
+		attempt_judge(request);
+}
+
+/* ---- 2. cursor */
+
+static bool cursor_in_memory(const struct hub *hub, const struct cursor *cursor)
+{
+	return strcmp(cursor->epoch, history_epoch(hub->history)) == 0 && cursor->id >= history_floor(hub->history) &&
+	       cursor->id <= history_head(hub->history);
+}
+
+static void attempt_cursor(struct request *attempt)
+{
+	struct hub *hub = attempt->hub;
+	bool asked = attempt->cursor_known && attempt->restarts == hub->restarts;
+	if (!attempt->has_since || attempt->refused != NULL || asked || cursor_in_memory(hub, &attempt->since)) {
+		attempt->restarts = hub->restarts;
+		attempt_row(attempt);
+		return;
+	}
+	if (++attempt->cursor_asks > CURSOR_ASKS_MAX) {
+		refuse_unavailable(attempt);
+		return;
+	}
+	attempt->restarts = hub->restarts;
+	hub->backend.check_cursor(hub->backend.arg, attempt, attempt->since.epoch, attempt->since.id);
+}
+
+/* database_head is not looked at: the database vouches for the cursor, and the replay waits until the history is there. */
+void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_status status, int64_t database_head)
+{
+	(void)database_head;
+	if (answer_unwanted(request))
+		return;
+	if (status == CURSOR_UNAVAILABLE) {
+		refuse_unavailable(request);
+		return;
+	}
+	request->cursor_known = request->restarts == hub->restarts;
+	if (request->cursor_known && status != CURSOR_OK)
+		request->refused = status == CURSOR_PRUNED ? "pruned" : "epoch";
+	attempt_judge(request);
+}
+
+/* ---- 3. row */
+
+static void establish(struct request *attempt, const struct channel_name *name, const struct feed *feed, bool by_role);
+
+static void ask_row(struct request *attempt, const struct channel_name *name)
+{
+	struct hub *hub = attempt->hub;
+	char feed[CHANNEL_NAME_MAX_BYTES + 1], key[CHANNEL_NAME_MAX_BYTES];
+	memcpy(feed, name->feed.bytes, name->feed.len);
+	feed[name->feed.len] = '\0';
+	size_t key_len = channel_key(name->value, key);
+	attempt->row_asks++;
+	row_wait(attempt, channel_hash(name->feed, SCOPE_ROW, (struct text){key, key_len}));
+	hub->backend.row_scope(hub->backend.arg, attempt, feed, key, key_len);
+}
+
+static void attempt_row(struct request *attempt)
+{
+	struct channel_name name;
+	const struct feed *feed;
+	enum verdict verdict;
+	if (!judge(attempt, &name, &feed, &verdict))
+		return;
+	if (name.scope == SCOPE_ROW) /* also where every row is granted: only the database knows the key's spelling */
+		ask_row(attempt, &name);
+	else
+		establish(attempt, &name, feed, false);
+}
+
+static void attempt_row_answer(struct hub *hub, struct request *attempt, enum row_status status,
+                               const struct row_access *row)
+{
+	row_wait_end(attempt);
+	if (status == ROW_UNAVAILABLE) {
+		refuse_unavailable(attempt);
+		return;
+	}
+	struct channel_name name;
+	const struct feed *feed;
+	enum verdict verdict;
+	if (!judge(attempt, &name, &feed, &verdict))
+		return;
+	if (status == ROW_SPELLING) {
+		refuse_unknown(attempt);
+		return;
+	}
+	bool by_role = verdict == ACCESS_GRANTED;
+	if (!by_role) {
+		if (status == ROW_ABSENT || !access_may_see_row(hub->access, attempt->session->principal, feed, row)) {
+			refuse_forbidden(attempt, NULL);
+			return;
+		}
+		/* The answer may be older than an event that took the row away meanwhile. */
+		if (attempt->row_doubt) {
+			if (attempt->row_asks < ROW_ASKS_MAX)
+				ask_row(attempt, &name);
+			else
+				refuse_forbidden(attempt, NULL);
+			return;
+		}
+	}
+	if (attempt->has_since && attempt->refused == NULL && attempt->restarts != hub->restarts)
+		attempt_cursor(attempt); /* the history began anew: is the cursor still good? */
+	else
+		establish(attempt, &name, feed, by_role);
+}
+
+void hub_answer_row(struct hub *hub, struct request *request, enum row_status status, const struct row_access *row)
+{
+	if (request->kind == REQUEST_RECHECK)
+		recheck_answer(hub, request, status, row);
+	else if (!answer_unwanted(request))
+		attempt_row_answer(hub, request, status, row);
+}
+
+/* ---- 4. establish */
+
+static struct subscription *subscription_new(struct session *session, const char *channel,
+                                             const struct channel_name *name)
+{
+	struct subscription *subscription = calloc(1, sizeof(*subscription));
+	if (subscription == NULL)
+		return NULL;
+	subscription->session = session;
+	subscription->channel =
+		route_add(session->hub->route, channel, strlen(channel), name, subscription, &subscription->slot);
+	if (subscription->channel == NULL) {
+		free(subscription);
+		return NULL;
+	}
+	subscription->next = session->subscriptions;
+	session->subscriptions = subscription;
+	session->n_subscriptions++;
+	metrics.subscriptions++;
+	return subscription;
+}
+
+static void count_resume(const struct hub *hub, const struct request *attempt)
+{
+	if (!attempt->has_since)
+		return;
+	if (attempt->refused != NULL)
+		metrics.resumes_refused++;
+	else if (attempt->since.id >= history_floor(hub->history))
+		metrics.resumes_memory++;
+	else
+		metrics.resumes_log++;
+}
+
+static void establish(struct request *attempt, const struct channel_name *name, const struct feed *feed, bool by_role)
+{
+	struct hub *hub = attempt->hub;
+	struct session *session = attempt->session;
+	const char *epoch = history_epoch(hub->history);
+	int64_t head = history_head(hub->history);
+	bool recovered = attempt->has_since && attempt->refused == NULL;
+
+	struct subscription *subscription = find_subscription(session, attempt->channel);
+	if (subscription != NULL)
+		replay_drop(subscription); /* the new one replaces it */
+	else
+		subscription = subscription_new(session, attempt->channel, name);
+	if (subscription == NULL) {
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		attempt_end(attempt);
+		return;
+	}
+	subscription->rules = feed_rules(feed);
+	subscription->by_role = by_role;
+	count_resume(hub, attempt);
+
+	session_reply(session, recovered ? message_subscribed(attempt->ref, attempt->channel, attempt->since.epoch,
+	                                                      attempt->since.id, 1, NULL)
+	                                 : message_subscribed(attempt->ref, attempt->channel, epoch, head,
+	                                                      attempt->has_since ? 0 : -1, attempt->refused));
+	/* Snapshots come with a later issue. Until then the stream is live and the client is told that its state is not sent. */
+	if (attempt->snapshot && !recovered)
+		session_error(session, attempt->ref, "query_failed", "this version sends no snapshots", attempt->channel);
+	bool elder = recovered && strcmp(attempt->since.epoch, epoch) != 0;
+	if (recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder))
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+	attempt_end(attempt);
+}
+
+/* ---- messages */
+
+static struct request *find_attempt(const struct session *session, const char *channel)
+{
+	for (struct request *attempt = session->attempts; attempt != NULL; attempt = attempt->next)
+		if (strcmp(attempt->channel, channel) == 0)
+			return attempt;
+	return NULL;
+}
+
+static bool copy_string(char **to, const char *from)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return from == NULL || *to != NULL;
+}
+
+/* Behind an attempt for the same channel, so that the two come out as if done in order. */
+static void defer(struct request *attempt, const char *ref, const char *since, bool subscribe, bool snapshot)
+{
+	struct session *session = attempt->session;
+	if (session->n_deferred >= DEFERRED_MAX) {
+		session_error(session, ref, "rate_limited", "too many messages wait for this channel", attempt->channel);
+		return;
+	}
+	struct deferred *deferred = calloc(1, sizeof(*deferred));
+	if (deferred == NULL || !copy_string(&deferred->ref, ref) || !copy_string(&deferred->since, since)) {
+		if (deferred != NULL)
+			deferred_free(deferred);
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	deferred->subscribe = subscribe;
+	deferred->snapshot = snapshot;
+	if (attempt->deferred_last != NULL && attempt->deferred_first != NULL)
+		attempt->deferred_last->next = deferred;
+	else
+		attempt->deferred_first = deferred;
+	attempt->deferred_last = deferred;
+	session->n_deferred++;
+}
+
+void session_subscribe(struct session *session, const char *ref, const char *channel, const char *since, bool snapshot)
+{
+	struct hub *hub = session->hub;
+	struct request *former = find_attempt(session, channel);
+	if (former != NULL) {
+		defer(former, ref, since, true, snapshot);
+		return;
+	}
+	if (session->n_subscriptions + session->n_attempts >= (uint64_t)hub->limits.max_subscriptions &&
+	    find_subscription(session, channel) == NULL) {
+		session_error(session, ref, "too_many_subscriptions", "this session has all it may have", channel);
+		return;
+	}
+	struct request *attempt = request_new(hub, REQUEST_SUBSCRIBE, session);
+	if (attempt == NULL) {
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	if (!copy_string(&attempt->ref, ref) || !copy_string(&attempt->channel, channel)) {
+		request_free(attempt);
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+		return;
+	}
+	attempt->snapshot = snapshot;
+	attempt->has_since = since != NULL;
+	if (since != NULL && !cursor_parse(since, &attempt->since))
+		attempt->refused = "epoch"; /* no cursor of any history */
+	attempt->next = session->attempts;
+	session->attempts = attempt;
+	session->n_attempts++;
+	attempt_judge(attempt);
+}
+
+void session_unsubscribe(struct session *session, const char *ref, const char *channel)
+{
+	struct request *attempt = find_attempt(session, channel);
+	if (attempt != NULL) {
+		defer(attempt, ref, NULL, false, false);
+		return;
+	}
+	struct subscription *subscription = find_subscription(session, channel);
+	if (subscription != NULL)
+		subscription_end(subscription, NULL);
+	session_reply(session, message_unsubscribed(ref, channel, NULL));
+}
+
+int64_t attempts_position(const struct session *session, int64_t up_to)
+{
+	const char *epoch = history_epoch(session->hub->history);
+	for (const struct request *attempt = session->attempts; attempt != NULL; attempt = attempt->next)
+		if (attempt->has_since && attempt->refused == NULL && attempt->since.id < up_to &&
+		    strcmp(attempt->since.epoch, epoch) == 0)
+			up_to = attempt->since.id;
+	return up_to;
+}
+
+void session_forget(struct session *session)
+{
+	while (session->attempts != NULL) {
+		struct request *attempt = session->attempts;
+		session->attempts = attempt->next;
+		row_wait_end(attempt);
+		attempt->session = NULL; /* the answer frees it */
+		deferred_free_all(attempt->deferred_first);
+		attempt->deferred_first = NULL;
+	}
+	session->n_attempts = session->n_deferred = 0;
+	while (session->subscriptions != NULL) {
+		struct subscription *subscription = session->subscriptions;
+		session->subscriptions = subscription->next;
+		replay_drop(subscription);
+		leave_route(subscription);
+		free(subscription);
+	}
+	session->n_subscriptions = 0;
+	page_forget_session(session);
+}

@@ -59,6 +59,15 @@
 	pg_proc_aclcheck(function, role, ACL_EXECUTE)
 #endif
 
+/* Does the role own the relation? */
+#if PG_VERSION_NUM >= 160000
+#define compat_relation_ownercheck(relation, role) \
+	object_ownercheck(RelationRelationId, relation, role)
+#else
+#define compat_relation_ownercheck(relation, role) \
+	pg_class_ownercheck(relation, role)
+#endif
+
 /* Base64 reads uint8 from 18. */
 #if PG_VERSION_NUM >= 180000
 #define compat_b64_encode(source, len, target, room) \

@@ -170,26 +170,45 @@ definition_parse(const char *json)
 }
 
 /*
- * Asked of other tables' triggers, whose faults are not ours to report.
- * Reading JSON takes nothing but memory, so that no subtransaction is needed to
- * abandon it.
+ * The following are asked of other tables' triggers, whose faults are not ours
+ * to report. Reading JSON takes nothing but memory, so that no subtransaction
+ * is needed to abandon it.
  */
-char *
-definition_feed(const char *json)
+static bool
+read_quietly(const char *json, Definition **definition, char **feed)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *volatile feed = NULL;
+	volatile bool good = true;
 
 	PG_TRY();
 	{
-		feed = string_field(read_object(json), "feed");
+		if (definition != NULL)
+			*definition = definition_parse(json);
+		else
+			*feed = string_field(read_object(json), "feed");
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();
-		feed = NULL;
+		good = false;
 	}
 	PG_END_TRY();
-	return feed;
+	return good;
+}
+
+char *
+definition_feed(const char *json)
+{
+	char	   *feed;
+
+	return read_quietly(json, NULL, &feed) ? feed : NULL;
+}
+
+bool
+definition_is_valid(const char *json)
+{
+	Definition *definition;
+
+	return read_quietly(json, &definition, NULL);
 }

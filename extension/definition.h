@@ -44,4 +44,7 @@ extern bool definition_name_is_valid(const char *name);
 /* The feed of a definition, NULL where the text is none. */
 extern char *definition_feed(const char *json);
 
+/* True if definition_parse() would not raise. */
+extern bool definition_is_valid(const char *json);
+
 #endif							/* LIVEFEED_DEFINITION_H */

@@ -1,1 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  Events that are no row's: livefeed.publish() and livefeed.resync().
+ *
+ *-------------------------------------------------------------------------
+ */
 #include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "feed.h"
+#include "frame.h"
+#include "journal.h"
+#include "livefeed.h"
+#include "render.h"
+#include "scope.h"
+#include "text.h"
+#include "watch.h"
+
+PG_FUNCTION_INFO_V1(livefeed_publish);
+PG_FUNCTION_INFO_V1(livefeed_resync);
+
+/* An argument that names a unit, a user or a key; NULL for NULL and ''. */
+static char *
+check_id(const char *what, char *id)
+{
+	int			len = id == NULL ? 0 : strlen(id);
+
+	if (len == 0)
+		return NULL;
+	if (len > SCOPE_MAX_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is longer than %d bytes", what, SCOPE_MAX_BYTES)));
+	if (!text_is_sendable(id, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("%s has characters that cannot be written in UTF-8", what)));
+	return id;
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+static char *
+required_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	char	   *value = text_argument(fcinfo, argument);
+
+	if (value == NULL || *value == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be null or empty", name)));
+	return value;
+}
+
+static UserSet
+users_argument(ArrayType *array)
+{
+	UserSet		users = {0, NULL};
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	users.ids = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+	{
+		char	   *id = nulls[i] ? NULL : check_id("a user", TextDatumGetCString(values[i]));
+
+		if (id != NULL)
+			users.ids[users.n++] = id;
+	}
+	users_normalize(&users);
+	return users;
+}
+
+/* publish(feed text, action text, data jsonb, unit text, users text[], key text) */
+Datum
+livefeed_publish(PG_FUNCTION_ARGS)
+{
+	char	   *feed = required_argument(fcinfo, 0, "feed");
+	char	   *action = required_argument(fcinfo, 1, "action");
+	char	   *unit = check_id("unit", text_argument(fcinfo, 3));
+	UserSet		users = {0, NULL};
+	char	   *key = check_id("key", text_argument(fcinfo, 5));
+	char	   *entity;
+	char	   *head;
+	const char *verb;
+	LivefeedEvent event = {0};
+	StringInfoData frame;
+	Renderer	renderer;
+
+	if (!PG_ARGISNULL(4))
+		users = users_argument(PG_GETARG_ARRAYTYPE_P(4));
+	if (!feed_is_declared(feed, &entity))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feed \"%s\" is not declared", feed),
+				 errhint("Declare it with livefeed.declare_feed(). The feed of a watched table is filled by the table.")));
+	if (journal_is_full(feed))
+		PG_RETURN_VOID();
+
+	event.flags = EVENT_TO_UNIT | EVENT_TO_USERS | EVENT_TO_FEED | (key != NULL ? EVENT_TO_ROW : 0);
+	if (strcmp(action, "created") == 0)
+	{
+		verb = "created";
+		event.flags |= EVENT_CREATED;
+	}
+	else if (strcmp(action, "deleted") == 0)
+	{
+		verb = "deleted";
+		event.flags |= EVENT_DELETED;
+	}
+	else
+	{
+		verb = "updated";
+		event.flags |= EVENT_UPDATED;
+	}
+
+	event.command = GetCurrentCommandId(false);
+	event.at = GetCurrentTimestamp();
+	head = psprintf("{\"type\":\"%s.%s\",\"feed\":\"%s\",\"action\":", entity, verb, feed);
+	frame_begin(&frame, head, strlen(head), action, unit, key);
+	frame_begin_data(&frame, event.at, &renderer);
+	if (PG_ARGISNULL(2) || (event.flags & EVENT_DELETED))
+		appendStringInfoString(&frame, "null");
+	else
+		render_value(&renderer, render_type(JSONBOID), PG_GETARG_DATUM(2));
+	frame_end(&frame, &renderer);
+
+	event.feed = feed;
+	event.unit = unit;
+	event.users = users_array(&users);
+	event.key = key;
+	event.action = action;
+	event.frame = &frame;
+	journal_write(&event);
+	PG_RETURN_VOID();
+}
+
+/* resync(feed text) */
+Datum
+livefeed_resync(PG_FUNCTION_ARGS)
+{
+	char	   *feed = required_argument(fcinfo, 0, "feed");
+	char	   *entity;
+	Oid			trigger;
+
+	if (!feed_is_declared(feed, &entity) && !OidIsValid(watch_find_feed(feed, &trigger)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feed \"%s\" does not exist", feed),
+				 errhint("The view livefeed.feeds lists those there are.")));
+	if (!journal_is_full(feed))
+		journal_resync(feed, "requested");
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ *
+ * lookup.c
+ *	  livefeed.row_scope(): who may see the row of a key now.
+ *
+ * The bridge asks when a client wants a row's channel, so the answer must be as
+ * exact as the events are: key, unit and users are made from the row by the code
+ * that makes them for events (scope.c). A key is looked up only if it is
+ * spelled as we would spell it, so that no row has two channels.
+ *
+ * The look-up runs with the rights of the table's owner, as those of foreign
+ * keys do, and so do the watch's functions. An owner may be bound by row-level
+ * security too, if he asked for it with FORCE: then he cannot tell, and the
+ * table is refused by name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "compat.h"
+#include "feed.h"
+#include "guard.h"
+#include "livefeed.h"
+#include "scope.h"
+#include "text.h"
+#include "watch.h"
+
+PG_FUNCTION_INFO_V1(livefeed_row_scope);
+
+/* A key on its way from text to values. */
+typedef struct KeyText
+{
+	Relation	relation;
+	const Watch *watch;
+	char	  **parts;			/* one for each key column, decoded */
+	Datum	   *values;
+} KeyText;
+
+/* ---------- from text to values ---------- */
+
+static int
+hex_value(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
+/* Undoes text_append_uri(); NULL if the text cannot be its result. */
+static char *
+uri_decode(const char *encoded, int len)
+{
+	char	   *utf8 = palloc(len + 1);
+	char	   *out = utf8;
+
+	for (int i = 0; i < len; i++)
+	{
+		if (encoded[i] != '%')
+			*out++ = encoded[i];
+		else if (i + 2 < len && hex_value(encoded[i + 1]) >= 0 && hex_value(encoded[i + 2]) >= 0)
+		{
+			*out++ = (char) (hex_value(encoded[i + 1]) << 4 | hex_value(encoded[i + 2]));
+			i += 2;
+		}
+		else
+			return NULL;
+	}
+	*out = '\0';
+	if (strlen(utf8) != out - utf8 || !pg_verify_mbstr(PG_UTF8, utf8, out - utf8, true))
+		return NULL;
+	return pg_any_to_server(utf8, out - utf8, PG_UTF8);
+}
+
+/* Cuts a composite key at its commas. False if it has another number of parts. */
+static bool
+split_key(const char *key, char **parts, int nparts)
+{
+	for (int i = 0; i < nparts; i++)
+	{
+		int			len = strcspn(key, ",");
+
+		parts[i] = uri_decode(key, len);
+		if (parts[i] == NULL || (key[len] == ',') != (i + 1 < nparts))
+			return false;
+		key += len + 1;
+	}
+	return true;
+}
+
+/* Under guard_run(): raises where a part is no value of its column's type. */
+static void
+read_values(void *arg)
+{
+	KeyText    *key = arg;
+
+	for (int i = 0; i < key->watch->nkeys; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(key->relation),
+													key->watch->keys[i].attnum - 1);
+		Oid			input;
+		Oid			param;
+
+		getTypeInputInfo(attribute->atttypid, &input, &param);
+		key->values[i] = OidInputFunctionCall(input, key->parts[i], param, attribute->atttypmod);
+	}
+}
+
+/* True if the values' canonical text is the key as it was given. */
+static bool
+is_canonical(const KeyText *key, const char *given)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(key->relation), &TTSOpsVirtual);
+	bool		same;
+
+	ExecStoreAllNullTuple(row);
+	for (int i = 0; i < key->watch->nkeys; i++)
+	{
+		row->tts_values[key->watch->keys[i].attnum - 1] = key->values[i];
+		row->tts_isnull[key->watch->keys[i].attnum - 1] = false;
+	}
+	same = strcmp(scope_key(key->watch, row), given) == 0;
+	ExecDropSingleTupleTableSlot(row);
+	return same;
+}
+
+static bool
+parse_key(KeyText *key, char *given)
+{
+	char	   *problem;
+
+	key->parts = palloc(key->watch->nkeys * sizeof(char *));
+	key->values = palloc(key->watch->nkeys * sizeof(Datum));
+	if (*given == '\0' || strlen(given) > SCOPE_MAX_BYTES * 4)
+		return false;
+	if (key->watch->nkeys == 1)
+		key->parts[0] = given;
+	else if (!split_key(given, key->parts, key->watch->nkeys))
+		return false;
+	return guard_run(read_values, key, &problem) && is_canonical(key, given);
+}
+
+/* ---------- the row ---------- */
+
+static char *
+row_query(Relation relation, const Watch *watch, Oid *types)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	/* Rows of tables that merely inherit are no events, and have no channel. */
+	appendStringInfo(&query, "SELECT * FROM %s%s WHERE ",
+					 relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+												RelationGetRelationName(relation)));
+	for (int i = 0; i < watch->nkeys; i++)
+	{
+		TypeCacheEntry *type;
+		HeapTuple	tuple;
+		Form_pg_operator operator;
+
+		types[i] = TupleDescAttr(RelationGetDescr(relation), watch->keys[i].attnum - 1)->atttypid;
+		type = lookup_type_cache(types[i], TYPECACHE_EQ_OPR);
+		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
+		if (!HeapTupleIsValid(tuple))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("type %s has no equality operator", format_type_be(types[i]))));
+		operator = (Form_pg_operator) GETSTRUCT(tuple);
+		appendStringInfo(&query, "%s%s OPERATOR(%s.%s) $%d", i > 0 ? " AND " : "",
+						 quote_identifier(watch->keys[i].name),
+						 quote_identifier(get_namespace_name(operator->oprnamespace)),
+						 NameStr(operator->oprname), i + 1);
+		ReleaseSysCache(tuple);
+	}
+	return query.data;
+}
+
+/* The row that SPI found, in a slot of the table's own row type. */
+static TupleTableSlot *
+row_slot(Relation relation)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
+	int			column = 0;
+
+	ExecClearTuple(row);
+	for (int i = 0; i < RelationGetDescr(relation)->natts; i++)
+	{
+		row->tts_isnull[i] = true;
+		if (!TupleDescAttr(RelationGetDescr(relation), i)->attisdropped)
+			row->tts_values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, ++column,
+											   &row->tts_isnull[i]);
+	}
+	return ExecStoreVirtualTuple(row);
+}
+
+/* Looks the row up, as the table's owner; true if there is one. The scope lives in SPI's memory. */
+static bool
+find_row(KeyText *key, Scope *scope)
+{
+	Relation	relation = key->relation;
+	Oid		   *types = palloc(key->watch->nkeys * sizeof(Oid));
+	char	   *query = row_query(relation, key->watch, types);
+	TupleTableSlot *row;
+	char	   *problem;
+
+	if (SPI_execute_with_args(query, key->watch->nkeys, types, key->values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "looking up a row of \"%s\" failed", RelationGetRelationName(relation));
+	if (SPI_processed == 0)
+		return false;
+
+	row = row_slot(relation);
+	if (!scope_of_row(key->watch, row, scope, &problem))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("livefeed watch of relation \"%s\" is broken: %s",
+						RelationGetRelationName(relation), problem)));
+	ExecDropSingleTupleTableSlot(row);
+	return true;
+}
+
+static void
+check_row_security(Relation relation)
+{
+	if (relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity &&
+		!has_bypassrls_privilege(relation->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has FORCE ROW LEVEL SECURITY", RelationGetRelationName(relation)),
+				 errdetail("Rows are looked up with the rights of the table's owner."),
+				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+/* ---------- a declared feed ---------- */
+
+/* The unit and users of the key's last event that the log still has. */
+static bool
+find_event(const char *feed, const char *key, Scope *scope, ArrayType **users)
+{
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2] = {CStringGetTextDatum(feed), CStringGetTextDatum(key)};
+	Datum		value;
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT unit, users FROM " LIVEFEED_SCHEMA ".log"
+							  " WHERE feed OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2"
+							  " ORDER BY seq DESC LIMIT 1",
+							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "looking up an event of \"%s\" failed", feed);
+	if (SPI_processed == 0)
+		return false;
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	scope->unit = isnull ? NULL : TextDatumGetCString(value);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	*users = isnull ? NULL : DatumGetArrayTypePCopy(value);
+	return true;
+}
+
+/* ---------- together ---------- */
+
+static Datum
+answer(FunctionCallInfo fcinfo, TupleDesc desc, const char *status, const char *unit, ArrayType *users)
+{
+	Datum		values[3] = {CStringGetTextDatum(status), (Datum) 0, PointerGetDatum(users)};
+	bool		nulls[3] = {false, unit == NULL, users == NULL};
+
+	if (unit != NULL)
+		values[1] = CStringGetTextDatum(unit);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+static Oid
+relation_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relation);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Of a table's feed; fills in what is to be answered. */
+static const char *
+look_up_row(Oid relation_oid, char *key_text, char **unit, ArrayType **users)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	KeyText		key = {0};
+	Scope		scope = {0};
+	const char *status = "spelling";
+
+	key.relation = relation_open(relation_oid, AccessShareLock);
+	key.watch = watch_get(key.relation, NULL);
+	if (key.watch == NULL || key.watch->problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("livefeed watch of relation \"%s\" is broken: %s", RelationGetRelationName(key.relation),
+						key.watch ? key.watch->problem : "it has no trigger")));
+	check_row_security(key.relation);
+
+	if (parse_key(&key, key_text))
+	{
+		MemoryContext spi;
+
+		SPI_connect();
+		status = find_row(&key, &scope) ? "found" : "absent";
+		spi = MemoryContextSwitchTo(caller);
+		*unit = scope.unit ? pstrdup(scope.unit) : NULL;
+		*users = users_array(&scope.users);
+		MemoryContextSwitchTo(spi);
+		SPI_finish();
+	}
+	relation_close(key.relation, AccessShareLock);
+	return status;
+}
+
+static const char *
+look_up_event(const char *feed, const char *key, char **unit, ArrayType **users)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext spi;
+	Scope		scope = {0};
+	ArrayType  *found_users = NULL;
+	bool		found;
+
+	if (*key == '\0' || strlen(key) > SCOPE_MAX_BYTES)
+		return "spelling";
+	SPI_connect();
+	found = find_event(feed, key, &scope, &found_users);
+	spi = MemoryContextSwitchTo(caller);
+	*unit = scope.unit ? pstrdup(scope.unit) : NULL;
+	*users = found_users ? DatumGetArrayTypePCopy(PointerGetDatum(found_users)) : NULL;
+	MemoryContextSwitchTo(spi);
+	SPI_finish();
+	return found ? "found" : "absent";
+}
+
+/* row_scope(feed text, key text): (status text, unit text, users text[]) */
+Datum
+livefeed_row_scope(PG_FUNCTION_ARGS)
+{
+	char	   *feed = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	TupleDesc	desc;
+	Oid			relation;
+	Oid			trigger;
+	char	   *entity;
+	bool		declared = feed_is_declared(feed, &entity);
+	const char *status;
+	char	   *unit = NULL;
+	ArrayType  *users = NULL;
+	Oid			user;
+	int			context;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	relation = declared ? livefeed_relation("log") : watch_find_feed(feed, &trigger);
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feed \"%s\" does not exist", feed)));
+
+	/* An error puts the user back by itself: the transaction's abort does. */
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(relation_owner(relation), context | SECURITY_LOCAL_USERID_CHANGE);
+	status = declared
+		? look_up_event(feed, key, &unit, &users)
+		: look_up_row(relation, key, &unit, &users);
+	SetUserIdAndSecContext(user, context);
+
+	return answer(fcinfo, desc, status, unit, users);
+}

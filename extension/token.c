@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * token.c
- *	  What livefeed.issue_token() needs of C: HMAC-SHA256, and random bytes for
- *	  the key. The token is put together in token.sql.
+ *	  What livefeed.issue_token() and rotate_key() need of C: HMAC-SHA256,
+ *	  random bytes for the key, and the word to the bridges that it changed.
+ *	  The token is put together in token.sql.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,15 +13,16 @@
 #include "utils/builtins.h"
 
 #include "compat.h"
+#include "journal.h"
 
 #define SHA256_BLOCK_BYTES 64
-#define SHA256_BYTES 32
 
 /* Of a key; as much as HMAC-SHA256 can make use of. */
 #define TOKEN_KEY_BYTES 32
 
 PG_FUNCTION_INFO_V1(livefeed_hmac_sha256);
 PG_FUNCTION_INFO_V1(livefeed_random_key);
+PG_FUNCTION_INFO_V1(livefeed_keys_changed);
 
 /* SHA-256 of a block and a message, by the server's own function. */
 static bytea *
@@ -45,10 +47,10 @@ livefeed_hmac_sha256(PG_FUNCTION_ARGS)
 	unsigned char outer[SHA256_BLOCK_BYTES];
 	bytea	   *digest;
 
-	if (key_len < SHA256_BYTES || key_len > SHA256_BLOCK_BYTES)
+	if (key_len > SHA256_BLOCK_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a key must have %d to %d bytes", SHA256_BYTES, SHA256_BLOCK_BYTES)));
+				 errmsg("a key must not be longer than %d bytes", SHA256_BLOCK_BYTES)));
 	memset(inner, 0x36, sizeof(inner));
 	memset(outer, 0x5c, sizeof(outer));
 	for (int i = 0; i < key_len; i++)
@@ -73,4 +75,12 @@ livefeed_random_key(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("no random bytes are to be had for a key")));
 	PG_RETURN_BYTEA_P(key);
+}
+
+/* livefeed.keys_changed(): bridges read livefeed.keys anew, at this place of the order */
+Datum
+livefeed_keys_changed(PG_FUNCTION_ARGS)
+{
+	journal_control("keys");
+	PG_RETURN_VOID();
 }

@@ -118,8 +118,12 @@ BEGIN
 	IF NOT pg_is_in_recovery() THEN
 		notify_queue := pg_notification_queue_usage();
 	END IF;
-	broken_watches := '{}';
-	drifted_triggers := '{}';
+	-- Broken: its definition does not fit the table. Drifted: its triggers are not as watch() made them.
+	SELECT coalesce(array_agg(p.line ORDER BY p.line) FILTER (WHERE p.broken), '{}'),
+			coalesce(array_agg(p.line ORDER BY p.line) FILTER (WHERE NOT p.broken), '{}')
+		INTO broken_watches, drifted_triggers
+		FROM (SELECT format('%s: %s', w.relation, w.problem) AS line, livefeed.watch_problem(w.relation) IS NOT NULL AS broken
+			FROM livefeed.watches w WHERE w.problem IS NOT NULL) p;
 END
 $$;
 

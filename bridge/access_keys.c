@@ -28,6 +28,7 @@
 #define RSA_MAX_BITS 16384 /* the cost of a check grows with the square */
 #define KEYS_PER_SOURCE_MAX 256
 #define JWK_MEMBER_MAX_BYTES 8192
+#define PEM_MAX_BYTES (1 << 20)
 
 enum algorithm { HS256, HS384, HS512, RS256, ES256, ES384, EDDSA, N_ALGORITHMS };
 #define N_HMACS (HS512 + 1)
@@ -233,12 +234,42 @@ bool keyring_set_own(struct keyring *keyring, const struct access_own_key *keys,
 	return true;
 }
 
+/* How many PEM blocks of any sort the text begins. */
+static size_t count_blocks(const char *pem, size_t len)
+{
+	static const char begin[] = "-----BEGIN ";
+	const char *end = pem + len, *at = pem;
+	size_t n = 0;
+
+	while ((at = memmem(at, (size_t)(end - at), begin, sizeof begin - 1)) != NULL) {
+		at += sizeof begin - 1;
+		n++;
+	}
+	return n;
+}
+
+/* Reads each block as a public key; NULL, or what is wrong with the last one in the set. */
+static const char *read_pem(struct key_set *set, const char *pem, size_t len, size_t n_blocks)
+{
+	BIO *file = BIO_new_mem_buf(pem, (int)len);
+	const char *wrong = file == NULL ? "out of memory" : NULL;
+
+	while (wrong == NULL && set->n < n_blocks) {
+		EVP_PKEY *public_key = PEM_read_bio_PUBKEY(file, NULL, NULL, NULL);
+
+		wrong = public_key == NULL ? "it is no public key (-----BEGIN PUBLIC KEY-----)"
+		                           : make_public(&set->keys[set->n], public_key);
+		set->n++;
+	}
+	BIO_free(file);
+	return wrong;
+}
+
 bool keyring_set_pem(struct keyring *keyring, const char *pem, size_t len, const char **error)
 {
 	struct key_set set = {NULL, 0};
-	const char *wrong = NULL;
-	EVP_PKEY *public_key;
-	BIO *file;
+	size_t n_blocks, number;
+	const char *wrong;
 
 	if (pem == NULL) {
 		set_replace(keyring, SOURCE_PEM, &set);
@@ -246,20 +277,13 @@ bool keyring_set_pem(struct keyring *keyring, const char *pem, size_t len, const
 	}
 	if (memmem(pem, len, "PRIVATE KEY-----", 16) != NULL)
 		return refuse(keyring, 0, "it holds a private key; give the bridge the public one alone", error);
-	set.keys = calloc(KEYS_PER_SOURCE_MAX, sizeof *set.keys);
-	file = len <= INT32_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
-	if (set.keys == NULL || file == NULL)
-		wrong = "out of memory";
-	while (wrong == NULL && set.n < KEYS_PER_SOURCE_MAX &&
-	       (public_key = PEM_read_bio_PUBKEY(file, NULL, NULL, NULL)) != NULL)
-		wrong = make_public(&set.keys[set.n++], public_key);
-	if (wrong == NULL && !(set.n > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE))
-		wrong = "it is no PEM file of public keys (-----BEGIN PUBLIC KEY-----)";
-	BIO_free(file);
-	ERR_clear_error();
+	n_blocks = len <= PEM_MAX_BYTES ? count_blocks(pem, len) : 0;
+	if (n_blocks == 0 || n_blocks > KEYS_PER_SOURCE_MAX)
+		return refuse(keyring, 0, "it is no PEM file of public keys (-----BEGIN PUBLIC KEY-----)", error);
+	set.keys = calloc(n_blocks, sizeof *set.keys);
+	wrong = set.keys == NULL ? "out of memory" : read_pem(&set, pem, len, n_blocks);
 	if (wrong != NULL) {
-		size_t number = set.n > 1 ? set.n : 0;
-
+		number = n_blocks > 1 ? set.n : 0;
 		set_clear(&set);
 		return refuse(keyring, number, wrong, error);
 	}

@@ -9,7 +9,7 @@
 
 struct backoff {
 	uint32_t first_ms, max_ms;
-	uint32_t tries;  /* since the last success */
+	uint32_t tries; /* since the last success */
 	uint64_t random; /* any seed but 0 */
 };
 

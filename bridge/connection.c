@@ -30,16 +30,16 @@
  * part of normal work.
  */
 static const char setup_sql[] = "SET client_encoding = 'UTF8'; "
-                                "SET default_transaction_isolation = 'read committed'; "
-                                "SET default_transaction_read_only = off; "
-                                "SET statement_timeout = '60s'; "
-                                "SET lock_timeout = '10s'; "
-                                "SET idle_in_transaction_session_timeout = '30s'; "
-                                "SET tcp_keepalives_idle = 30; "
-                                "SET tcp_keepalives_interval = 10; "
-                                "SET tcp_keepalives_count = 3; "
-                                "SET jit = off; "
-                                "SELECT pg_catalog.pg_backend_pid()";
+								"SET default_transaction_isolation = 'read committed'; "
+								"SET default_transaction_read_only = off; "
+								"SET statement_timeout = '60s'; "
+								"SET lock_timeout = '10s'; "
+								"SET idle_in_transaction_session_timeout = '30s'; "
+								"SET tcp_keepalives_idle = 30; "
+								"SET tcp_keepalives_interval = 10; "
+								"SET tcp_keepalives_count = 3; "
+								"SET jit = off; "
+								"SELECT pg_catalog.pg_backend_pid()";
 
 enum connection_state {
 	CONNECTION_CLOSED,
@@ -70,8 +70,8 @@ struct connection {
 	uv_timer_t *deadline;
 	int backend_pid;
 	uint64_t epoch; /* grows with each open and close */
-	int depth;      /* of our callbacks being run */
-	bool freed;     /* by one of them: ends when depth is 0 */
+	int depth; /* of our callbacks being run */
+	bool freed; /* by one of them: ends when depth is 0 */
 
 	connection_done done; /* NULL: no query under way */
 	void *done_arg;
@@ -319,8 +319,13 @@ static void attempt_run(uv_work_t *work)
 {
 	struct attempt *attempt = work->data;
 	/* What stands before dbname, the operator's DSN overrides. */
-	const char *const keywords[] = {"fallback_application_name", "keepalives_idle", "keepalives_interval",
-	                                "keepalives_count", "tcp_user_timeout", "dbname", NULL};
+	const char *const keywords[] = {"fallback_application_name",
+	                                "keepalives_idle",
+	                                "keepalives_interval",
+	                                "keepalives_count",
+	                                "tcp_user_timeout",
+	                                "dbname",
+	                                NULL};
 	const char *const values[] = {attempt->application_name, "30", "10", "3", "40000", attempt->dsn, NULL};
 	attempt->pg = PQconnectStartParams(keywords, values, 1);
 }

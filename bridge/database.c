@@ -40,9 +40,9 @@ struct job {
 	enum job_kind kind;
 	struct request *request; /* NULL for JOB_DEFINITIONS */
 	uint64_t queued_ms;
-	int64_t id;         /* cursor's, or where the page begins */
+	int64_t id; /* cursor's, or where the page begins */
 	char *first, *second; /* feed and key; epoch; feed */
-	enum row_status row;  /* the answer of a row look-up that got none */
+	enum row_status row; /* the answer of a row look-up that got none */
 };
 
 struct queue {
@@ -70,7 +70,7 @@ struct database {
 	size_t n_slots, queue_max;
 	struct queue queue;
 	struct queue refused; /* answered without a query, at the next turn of the loop: never inside the asking */
-	uv_timer_t *check;    /* runs while jobs wait */
+	uv_timer_t *check; /* runs while jobs wait */
 	struct backoff backoff;
 	uint64_t open_after_ms; /* no connecting before: the last try failed */
 
@@ -392,8 +392,8 @@ static void answer_page(struct database *database, struct job *job, const PGresu
 		give_up(database, job);
 		return;
 	}
-	hub_answer_page(database->hub, job->request, mark.flags & EVENT_PRUNED ? CURSOR_PRUNED : CURSOR_OK, mark.epoch, events,
-	                (size_t)n, mark.id);
+	hub_answer_page(database->hub, job->request, mark.flags & EVENT_PRUNED ? CURSOR_PRUNED : CURSOR_OK, mark.epoch,
+	                events, (size_t)n, mark.id);
 	for (int i = 0; i < n; i++) {
 		event_unref(events[i]);
 	}
@@ -470,17 +470,18 @@ static void run(struct slot *slot, struct job *job)
 	slot->job = job;
 	if (job->kind == JOB_ROW) {
 		const char *params[] = {job->first, job->second};
-		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params, true,
-		                 QUERY_TIMEOUT_MS, answered, slot);
+		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params,
+		                 true, QUERY_TIMEOUT_MS, answered, slot);
 	} else if (job->kind == JOB_CURSOR) {
 		const char *params[] = {job->first, id};
-		connection_query(slot->connection,
-		                 "SELECT livefeed.check_cursor($1, $2), head FROM livefeed.look()", 2, params, true,
-		                 QUERY_TIMEOUT_MS, answered, slot);
+		connection_query(
+			slot->connection,
+			"SELECT livefeed.check_cursor($1, $2), pg_catalog.split_part(livefeed.cursor(), '-', 2)::pg_catalog.int8",
+			2, params, true, QUERY_TIMEOUT_MS, answered, slot);
 	} else if (job->kind == JOB_PAGE) {
 		const char *params[] = {id, PAGE_ROWS, job->first, PAGE_BYTES};
-		connection_query(slot->connection, "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, $2, $3, $4)", 4, params, true,
-		                 PAGE_TIMEOUT_MS, answered, slot);
+		connection_query(slot->connection, "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, $2, $3, $4)", 4, params,
+		                 true, PAGE_TIMEOUT_MS, answered, slot);
 	} else {
 		slot->database->load = catalog_load_begin();
 		if (!slot->database->load) {
@@ -569,7 +570,8 @@ struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connect
 	database->queue_max = queue_max;
 	database->queue.last = &database->queue.first;
 	database->refused.last = &database->refused.first;
-	database->backoff = (struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
+	database->backoff =
+		(struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
 	database->slots = calloc(n_connections, sizeof *database->slots);
 	database->check = malloc(sizeof *database->check);
 	if (database->check) {

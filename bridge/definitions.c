@@ -17,13 +17,13 @@ static char *copy(struct text text)
 static bool take_feed(struct catalog_load *load, const PGresult *result, int row, struct text **roles, size_t *size)
 {
 	struct feed feed = {
-	    .name = copy(rows_text(result, row, 0)),
-	    .declared = rows_bool(result, row, 1),
-	    .has_unit = rows_bool(result, row, 2),
-	    .has_users = rows_bool(result, row, 3),
-	    .durable = rows_bool(result, row, 4),
-	    .latest_only = rows_bool(result, row, 5),
-	    .n_key_columns = rows_int4(result, row, 6),
+		.name = copy(rows_text(result, row, 0)),
+		.declared = rows_bool(result, row, 1),
+		.has_unit = rows_bool(result, row, 2),
+		.has_users = rows_bool(result, row, 3),
+		.durable = rows_bool(result, row, 4),
+		.latest_only = rows_bool(result, row, 5),
+		.n_key_columns = rows_int4(result, row, 6),
 	};
 	size_t n = 0;
 	bool ok = feed.name && rows_text_array(rows_text(result, row, 7), roles, size, &n);

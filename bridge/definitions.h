@@ -15,7 +15,7 @@
 #define DEFINITIONS_FEEDS_SQL                                                                                          \
 	"SELECT feed, declared, has_unit, has_users, durable, latest_only, key_columns, roles FROM livefeed.feeds"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
-#define DEFINITIONS_KEYS_SQL  "SELECT kid, secret FROM livefeed.keys"
+#define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"
 
 /* False: out of memory, or malformed. */
 bool definitions_take_feeds(struct catalog_load *load, const PGresult *result);

@@ -53,10 +53,11 @@ static void versioned(struct connection *connection, PGresult *result, void *arg
 		end(probe, PROBE_OK);
 		return;
 	}
-	snprintf(probe->why, sizeof probe->why,
-	         "the extension livefeed of database \"%s\" writes log version %d, this bridge reads version %d: upgrade the %s",
-	         probe->database, version, LIVEFEED_LOG_VERSION,
-	         version > LIVEFEED_LOG_VERSION ? "bridge" : "extension (ALTER EXTENSION livefeed UPDATE)");
+	snprintf(
+		probe->why, sizeof probe->why,
+		"the extension livefeed of database \"%s\" writes log version %d, this bridge reads version %d: upgrade the %s",
+		probe->database, version, LIVEFEED_LOG_VERSION,
+		version > LIVEFEED_LOG_VERSION ? "bridge" : "extension (ALTER EXTENSION livefeed UPDATE)");
 	end(probe, PROBE_UNUSABLE);
 }
 
@@ -86,7 +87,8 @@ static void checked(struct connection *connection, PGresult *result, void *arg)
 		         probe->database);
 		end(probe, PROBE_UNUSABLE);
 	} else {
-		connection_query(connection, "SELECT livefeed.log_version()", 0, NULL, true, PROBE_TIMEOUT_MS, versioned, probe);
+		connection_query(connection, "SELECT livefeed.log_version()", 0, NULL, true, PROBE_TIMEOUT_MS, versioned,
+		                 probe);
 	}
 }
 
@@ -95,9 +97,10 @@ void probe_start(struct probe *probe, struct connection *connection, probe_done 
 	probe->done = done;
 	probe->arg = arg;
 	probe->why[0] = '\0';
-	connection_query(connection,
-	                 "SELECT pg_catalog.pg_is_in_recovery(), "
-	                 "(SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'livefeed'), "
-	                 "pg_catalog.current_database()",
-	                 0, NULL, true, PROBE_TIMEOUT_MS, checked, probe);
+	connection_query(
+		connection,
+		"SELECT pg_catalog.pg_is_in_recovery(), "
+		"(SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'livefeed'), "
+		"pg_catalog.current_database()",
+		0, NULL, true, PROBE_TIMEOUT_MS, checked, probe);
 }

@@ -13,7 +13,7 @@
 enum probe_outcome {
 	PROBE_OK,
 	PROBE_UNUSABLE, /* waiting will not help: why says what would */
-	PROBE_FAILED    /* an error; the next try may succeed */
+	PROBE_FAILED /* an error; the next try may succeed */
 };
 
 struct probe;

@@ -13,13 +13,12 @@
 #include "event.h"
 
 /* The columns of both functions, by name, so that a later version may add some. */
-#define ROWS_COLUMNS                                                                                                   \
-	"id, tick, xid, at, flags, feed, unit, users, to_users, key, parent_feed, parent_key, frame, epoch"
+#define ROWS_COLUMNS "id, tick, xid, at, flags, feed, unit, users, to_users, key, parent_feed, parent_key, frame, epoch"
 
 /* The last row of each page. */
 struct rows_mark {
 	uint32_t flags; /* EVENT_MARK, and EVENT_PRUNED or EVENT_NOT_TICKER */
-	int64_t id;     /* everything up to here was returned */
+	int64_t id; /* everything up to here was returned */
 	char epoch[17];
 };
 

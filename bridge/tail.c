@@ -56,7 +56,7 @@
 
 struct page {
 	PGresult *result; /* NULL: none */
-	int row;          /* the next to forward */
+	int row; /* the next to forward */
 	int64_t asked_after;
 	unsigned asked_in; /* the history that was being read then */
 	struct rows_mark mark;
@@ -72,9 +72,9 @@ struct tail {
 	struct connection *reader;
 	struct ticker *ticker;
 	uv_timer_t *second; /* looks */
-	uv_timer_t *retry;  /* the next connect, or the end of stopping */
+	uv_timer_t *retry; /* the next connect, or the end of stopping */
 	uv_timer_t *reload; /* definitions could not be loaded */
-	uv_idle_t *more;    /* a page is not forwarded to its end */
+	uv_idle_t *more; /* a page is not forwarded to its end */
 
 	bool running; /* steps 1 to 3 are done */
 	bool live;
@@ -87,9 +87,9 @@ struct tail {
 	bool known; /* epoch and after mean something */
 	char epoch[EPOCH_MAX];
 	int64_t after;
-	unsigned history;     /* counts restarts: pages asked for before one are of no use */
+	unsigned history; /* counts restarts: pages asked for before one are of no use */
 	char definitions[64]; /* fingerprint of those being used or loaded */
-	bool blocked;         /* until they are loaded */
+	bool blocked; /* until they are loaded */
 
 	bool want_look, want_read, want_seen;
 	int looks, looks_behind;
@@ -299,8 +299,8 @@ static bool forward_part(struct tail *tail, int from)
 	for (int rows = 0; page->row < last && rows < PART_ROWS && bytes < PART_BYTES; rows++) {
 		struct event event;
 		if (!rows_event(page->result, page->row, &tail->scratch, &event)) {
-			log_error("row %d after id %lld of the log is malformed: is the extension that of this bridge (%s)?", page->row,
-			          (long long)tail->after, tail->version);
+			log_error("row %d after id %lld of the log is malformed: is the extension that of this bridge (%s)?",
+			          page->row, (long long)tail->after, tail->version);
 			fail(tail, "malformed row in the log");
 			return false;
 		}
@@ -425,9 +425,8 @@ static void unregister(struct tail *tail)
 static void send_look(struct tail *tail)
 {
 	tail->want_look = false;
-	ask(tail,
-	    "SELECT epoch, head, ticker_pid, stale, definitions, pg_catalog.pg_backend_pid() FROM livefeed.look()", 0, NULL,
-	    QUERY_TIMEOUT_MS, looked);
+	ask(tail, "SELECT epoch, head, ticker_pid, stale, definitions, pg_catalog.pg_backend_pid() FROM livefeed.look()", 0,
+	    NULL, QUERY_TIMEOUT_MS, looked);
 }
 
 static void send_read(struct tail *tail)
@@ -631,8 +630,7 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, con
 	}
 	tail->loop = loop;
 	tail->events = *events;
-	tail->backoff =
-	    (struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 32) ^ 1};
+	tail->backoff = (struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 32) ^ 1};
 	tail->dsn = strdup(settings->dsn ? settings->dsn : "");
 	tail->bridge = strdup(settings->bridge);
 	tail->version = strdup(settings->version);
@@ -648,8 +646,8 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, con
 		tail->reader = connection_new(loop, tail->dsn, "livefeed-bridge", &reader_events, tail);
 		tail->ticker = ticker_new(loop, tail->dsn, settings->tick_interval_ms, on_ticker_page, tail);
 	}
-	if (!tail->dsn || !tail->bridge || !tail->version || !tail->second || !tail->retry || !tail->reload || !tail->more ||
-	    !tail->reader || !tail->ticker) {
+	if (!tail->dsn || !tail->bridge || !tail->version || !tail->second || !tail->retry || !tail->reload ||
+	    !tail->more || !tail->reader || !tail->ticker) {
 		tail_free(tail);
 		return NULL;
 	}

@@ -25,8 +25,8 @@
 #define TICK_TIMEOUT_MS 65000 /* a batch after a long absence may be big; statement_timeout comes first */
 #define RING_TIMEOUT_MS 10000
 #define PRUNE_TIMEOUT_MS 65000
-#define PAUSE_MS 100        /* after an error */
-#define ERRORS_MAX 10       /* in a row, then the slot is left to others for REST_MS */
+#define PAUSE_MS 100 /* after an error */
+#define ERRORS_MAX 10 /* in a row, then the slot is left to others for REST_MS */
 #define REST_MS 5000
 #define PRUNE_WARN_EVERY 60 /* failures */
 
@@ -42,8 +42,8 @@ struct ticker {
 	bool take;
 	bool active;
 	bool page_out; /* being forwarded */
-	bool ring;     /* ticks were made whose bells have not been rung */
-	int errors;    /* in a row */
+	bool ring; /* ticks were made whose bells have not been rung */
+	int errors; /* in a row */
 	unsigned prune_errors;
 	uint64_t rest_until_ms;
 };

@@ -1,0 +1,14 @@
+/*
+ * notify.h - tells systemd how we are (sd_notify's protocol; without systemd, nothing happens).
+ */
+#ifndef LIVEFEED_NOTIFY_H
+#define LIVEFEED_NOTIFY_H
+
+#include <stdint.h>
+
+/* "READY=1", "STOPPING=1", "RELOADING=1", "WATCHDOG=1", "STATUS=..."; lines in one message. */
+void notify_send(const char *state);
+/* How often systemd wants to hear WATCHDOG=1, halved; 0: it does not. */
+uint64_t notify_watchdog_ms(void);
+
+#endif

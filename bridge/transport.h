@@ -1,0 +1,88 @@
+/*
+ * transport.h - what server.c, websocket.c, http.c, files.c, upgrade.c and flush.c share: the files that know
+ * libwebsockets.
+ *
+ * A connection is a `struct lws`, wsi; libwebsockets keeps a struct client for each, zeroed. It begins as HTTP and may become
+ * a WebSocket, with a session of the hub.
+ */
+#ifndef LIVEFEED_TRANSPORT_H
+#define LIVEFEED_TRANSPORT_H
+
+#include <libwebsockets.h>
+
+#include "origin.h"
+#include "server.h"
+
+/* The subprotocol that is selected where a client offers it. */
+#define SUBPROTOCOL "livefeed.v1"
+/* What libwebsockets keeps of a request's headers; more closes the connection. */
+#define HEADERS_MIN_BYTES 1024
+/* For the client to close in turn, or to take what is left for it. */
+#define CLOSE_WAIT_S 4
+
+struct client {
+	struct lws *wsi;
+	struct session *session; /* NULL: not a WebSocket, or over */
+	struct client *prev, *next; /* in the list of those with output, while dirty */
+	char *message; /* fragments so far; NULL: none */
+	uint32_t message_len, message_size;
+	bool dirty;
+	bool close_sent; /* our close frame is out; nothing may follow */
+	bool deadline; /* the connection ends within CLOSE_WAIT_S */
+};
+
+struct server {
+	struct server_settings settings;
+	struct lws_context *context;
+	struct lws_vhost *vhost;
+	size_t connections; /* alive in libwebsockets */
+	size_t websockets;
+	struct client *dirty, *dirty_last;
+	bool draining;
+	bool testing; /* the self-test's connection: no session */
+	bool wake; /* a deadline was set from outside libwebsockets' own callbacks */
+};
+
+/* The text of a header. 0: absent; -1: longer than size - 1. */
+int transport_header(struct lws *wsi, enum lws_token_indexes token, char *to, size_t size);
+/* A query parameter, decoded. False: absent. */
+bool transport_argument(struct lws *wsi, const char *name, char *to, size_t size);
+/* The request's path below the base path, beginning with '/', into to. False: not below it, or it holds a NUL. */
+bool transport_path(const struct server *server, struct lws *wsi, char *to, size_t size);
+bool transport_origin_allowed(const struct server *server, struct lws *wsi);
+
+/* upgrade.c: the subprotocols that the client offered, unfiltered; 0: none, -1: too long. */
+int upgrade_offered(struct lws *wsi, char *to, size_t size);
+/* The token among them (after "bearer."), or NULL. Points into offered, which is written to. */
+char *upgrade_token(char *offered);
+/* Does libwebsockets call our lws_hdr_copy? Performs a handshake with a long subprotocol. */
+bool upgrade_test(struct server *server);
+
+/* websocket.c: return values are those of libwebsockets' callbacks. */
+int websocket_confirm(struct server *server, struct lws *wsi);
+int websocket_established(struct server *server, struct lws *wsi, struct client *client);
+int websocket_receive(struct server *server, struct client *client, const char *in, size_t len);
+int websocket_peer_closes(struct server *server, struct client *client);
+void websocket_gone(struct server *server, struct client *client);
+/* Writes a close frame and leaves the client CLOSE_WAIT_S. False: the connection is broken. */
+bool websocket_close(struct server *server, struct client *client, int code, const char *reason);
+void websocket_set_deadline(struct server *server, struct client *client);
+
+/* flush.c: writes what the session has. False: the connection is broken. */
+bool flush_client(struct server *server, struct client *client);
+void flush_mark(struct server *server, struct client *client);
+void flush_unmark(struct server *server, struct client *client);
+void flush_all(struct server *server);
+
+/* http.c */
+int http_request(struct server *server, struct lws *wsi);
+/* A whole answer. end: the connection is closed after it. headers: further lines, each with its CRLF, or "". */
+int http_answer(struct lws *wsi, int status, const char *type, const char *headers, const char *body, size_t len,
+                bool end);
+/* As PROTOCOL.md has them; message must need no escaping. */
+int http_error(struct lws *wsi, int status, const char *code, const char *message, bool end);
+
+/* files.c: --static. path begins with '/'. */
+int files_serve(struct lws *wsi, const char *folder, const char *path);
+
+#endif

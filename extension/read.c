@@ -26,6 +26,9 @@
 /* Rows of a page at most, whatever is asked for. */
 #define READ_MAX_ROWS 100000
 
+/* What a row takes besides its values of varying length. */
+#define READ_ROW_BYTES 128
+
 /* The columns of livefeed.read(). */
 enum
 {
@@ -59,6 +62,7 @@ typedef struct ReadPage
 	ReadResult *result;
 	int			max;
 	int64		max_bytes;
+	bool		strict;			/* not even one event beyond max_bytes */
 	const char *feed;			/* NULL: all */
 	int			feed_len;
 	int			rows;
@@ -153,7 +157,7 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 	ReadPage   *page = arg;
 	Datum		out[READ_COLUMNS] = {0};
 	bool		out_nulls[READ_COLUMNS];
-	int64		bytes = 0;
+	int64		bytes = READ_ROW_BYTES;
 
 	if (read_is_unwanted(page, values[EVENT_FLAGS], values[EVENT_FEED]))
 		return true;
@@ -162,7 +166,7 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 		if (read_is_varlena(i) && !nulls[i])
 			bytes += toast_raw_datum_size(values[i]);
-	if (page->rows > 0 && page->bytes + bytes > page->max_bytes)
+	if ((page->rows > 0 || page->strict) && page->bytes + bytes > page->max_bytes)
 		return false;
 	page->rows++;
 	page->bytes += bytes;
@@ -191,9 +195,9 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 }
 
 void
-read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 max_bytes)
+read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 max_bytes, bool strict)
 {
-	ReadPage	page = {.result = result,.max = Min(max, READ_MAX_ROWS),.max_bytes = max_bytes,.feed = feed};
+	ReadPage	page = {.result = result,.max = Min(max, READ_MAX_ROWS),.max_bytes = max_bytes,.strict = strict,.feed = feed};
 	BatchWalk	walk = {.after_id = after_id,.sink = read_take,.restart = read_restart,.arg = &page};
 
 	if (max < 1 || max_bytes < 1)
@@ -224,7 +228,7 @@ livefeed_read(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	level = plan_enter();
 	read_page(&result, PG_GETARG_INT64(0), PG_GETARG_INT32(1),
-			  PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), PG_GETARG_INT32(3));
+			  PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), PG_GETARG_INT32(3), false);
 	plan_leave(level);
 	SPI_finish();
 	return (Datum) 0;

@@ -521,10 +521,11 @@ tick_pace(TimestampTz former, int interval_ms)
 
 /* Waits for events and ticks them; false: this backend is not the ticker any more. */
 static bool
-tick_wait(int64 after_id, int interval_ms, bool polls)
+tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_WAIT_MS);
 
+	*ticked = false;
 	for (;;)
 	{
 		BatchLast	last;
@@ -548,7 +549,10 @@ tick_wait(int64 after_id, int interval_ms, bool polls)
 			tick = tick_make();
 			tick_end(level);
 			if (tick != 0)
+			{
+				*ticked = true;
 				return true;
+			}
 		}
 		ms = (long) ((end - GetCurrentTimestamp() + 999) / 1000);
 		if (ms <= 0)
@@ -565,6 +569,7 @@ livefeed_tick_wait(PG_FUNCTION_ARGS)
 	int			interval_ms;
 	ReadResult	result;
 	WakeRole	role;
+	bool		ticked;
 	int			level;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
@@ -581,13 +586,13 @@ livefeed_tick_wait(PG_FUNCTION_ARGS)
 	tick_require_own_transaction("livefeed.tick_wait()");
 	read_begin(&result, fcinfo);
 	role = wake_take(PG_GETARG_BOOL(3));
-	if (role == WAKE_FOLLOWER || !tick_wait(after_id, interval_ms, role == WAKE_NO_SLOT))
+	if (role == WAKE_FOLLOWER || !tick_wait(after_id, interval_ms, role == WAKE_NO_SLOT, &ticked))
 	{
 		read_mark(&result, EVENT_NOT_TICKER, after_id, 0, NULL);
 		return (Datum) 0;
 	}
 	level = tick_begin();
-	read_page(&result, after_id, PG_GETARG_INT32(1), NULL, READ_MAX_BYTES);
+	read_page(&result, after_id, PG_GETARG_INT32(1), NULL, ticked ? READ_TICKED_BYTES : READ_MAX_BYTES, ticked);
 	tick_end(level);
 	return (Datum) 0;
 }

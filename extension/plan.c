@@ -88,7 +88,7 @@ static const PlanText plan_texts[] = {
 	/* LAST */
 	{0, {0},
 		"SELECT " TICK_COLUMNS ", s.random, s.kept, s.kept_tick, s.tick_current FROM livefeed.state s, "
-	"(SELECT * FROM livefeed.ticks t ORDER BY t.tick DESC LIMIT 1) t"},
+	"(SELECT * FROM livefeed.ticks t ORDER BY t.tick DESC LIMIT 1) t WHERE s.one"},
 	/* TICKS_AFTER_ID */
 	{2, {INT8OID, INT8OID},
 		"SELECT " TICK_COLUMNS " FROM livefeed.ticks t WHERE t.tick >= "

@@ -73,6 +73,14 @@ CREATE TABLE livefeed.segments (
 	seq         bigint
 );
 
+-- The parents are empty, and stay so; their indexes let the planner do without
+-- sequential scans altogether (plan.c).
+CREATE INDEX log_order ON livefeed.log (xid, command, seq);
+CREATE INDEX transient_order ON livefeed.transient (xid, command, seq);
+CREATE INDEX ticks_order ON livefeed.ticks (tick);
+CREATE INDEX ticks_id ON livefeed.ticks (id_last, tick);
+CREATE INDEX segments_order ON livefeed.segments (tick, id);
+
 DO $$
 DECLARE
 	child text;

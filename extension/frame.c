@@ -13,6 +13,7 @@
 
 #include "mb/pg_wchar.h"
 
+#include "clock.h"
 #include "frame.h"
 #include "livefeed.h"
 #include "text.h"
@@ -63,7 +64,7 @@ frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer)
 		actor = livefeed_user;
 
 	append(frame, ",\"updated_at\":");
-	render_clock(frame, at);
+	clock_append(frame, at);
 	append(frame, ",\"updated_by\":");
 	if (actor == NULL || *actor == '\0')
 		append(frame, "null");

@@ -51,6 +51,7 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "render.h"
 #include "text.h"
@@ -176,120 +177,6 @@ render_type(Oid oid)
 	if (!type->valid)
 		fill_type(type);
 	return type;
-}
-
-/* ---------- dates and times ---------- */
-
-/*
- * Years beyond four digits get a sign and six, as ECMAScript reads them; year
- * 0000 is 1 BC.
- */
-static char *
-put_date(char *out, int year, int month, int day)
-{
-	if (year >= 0 && year <= 9999)
-		out = pg_ultostr_zeropad(out, year, 4);
-	else
-	{
-		*out++ = year < 0 ? '-' : '+';
-		out = pg_ultostr_zeropad(out, abs(year), 6);
-	}
-	*out++ = '-';
-	out = pg_ultostr_zeropad(out, month, 2);
-	*out++ = '-';
-	return pg_ultostr_zeropad(out, day, 2);
-}
-
-static char *
-put_time(char *out, int hour, int minute, int second)
-{
-	*out++ = 'T';
-	out = pg_ultostr_zeropad(out, hour, 2);
-	*out++ = ':';
-	out = pg_ultostr_zeropad(out, minute, 2);
-	*out++ = ':';
-	return pg_ultostr_zeropad(out, second, 2);
-}
-
-static int
-date_text(char *out, DateADT date)
-{
-	char	   *start = out;
-	int			year,
-				month,
-				day;
-
-	if (DATE_IS_NOBEGIN(date))
-		return strlcpy(out, "-infinity", SMALL_TEXT_BYTES);
-	if (DATE_IS_NOEND(date))
-		return strlcpy(out, "infinity", SMALL_TEXT_BYTES);
-
-	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	out = put_date(out, year, month, day);
-	return out - start;
-}
-
-static int
-timestamp_text(char *out, Timestamp at, bool zone)
-{
-	char	   *start = out;
-	struct pg_tm tm;
-	fsec_t		micros;
-
-	if (TIMESTAMP_IS_NOBEGIN(at))
-		return strlcpy(out, "-infinity", SMALL_TEXT_BYTES);
-	if (TIMESTAMP_IS_NOEND(at))
-		return strlcpy(out, "infinity", SMALL_TEXT_BYTES);
-
-	/* Without a zone asked for, what is stored is broken down, and that is UTC. */
-	if (timestamp2tm(at, NULL, &tm, &micros, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-
-	out = put_date(out, tm.tm_year, tm.tm_mon, tm.tm_mday);
-	out = put_time(out, tm.tm_hour, tm.tm_min, tm.tm_sec);
-	if (micros != 0)
-	{
-		*out++ = '.';
-		out = pg_ultostr_zeropad(out, micros, 6);
-		while (out[-1] == '0')
-			out--;
-	}
-	if (zone)
-		*out++ = 'Z';
-	return out - start;
-}
-
-void
-render_clock(StringInfo buf, TimestampTz at)
-{
-	/* Events come many to a second: its text is kept. */
-	static int64 kept_second = PG_INT64_MIN;
-	static char kept[SMALL_TEXT_BYTES];
-	static int	kept_len = 0;
-	int64		second = at / USECS_PER_SEC;
-	int32		micros = at % USECS_PER_SEC;
-	char		tail[16];
-	char	   *out = tail;
-
-	if (micros < 0)
-	{
-		micros += USECS_PER_SEC;
-		second--;
-	}
-	if (second != kept_second)
-	{
-		kept[0] = '"';
-		kept_len = 1 + timestamp_text(kept + 1, second * USECS_PER_SEC, false);
-		kept_second = second;
-	}
-	*out++ = '.';
-	out = pg_ultostr_zeropad(out, micros, 6);
-	*out++ = 'Z';
-	*out++ = '"';
-	appendBinaryStringInfo(buf, kept, kept_len);
-	appendBinaryStringInfo(buf, tail, out - tail);
 }
 
 /* ---------- scalars ---------- */
@@ -422,15 +309,15 @@ scalar_text(RenderType *type, Datum value, char *small, const char **str, int *l
 			return FORM_TEXT;
 
 		case RENDER_DATE:
-			*len = date_text(small, DatumGetDateADT(value));
+			*len = clock_date(small, DatumGetDateADT(value));
 			return FORM_PLAIN;
 
 		case RENDER_TIMESTAMP:
-			*len = timestamp_text(small, DatumGetTimestamp(value), false);
+			*len = clock_timestamp_text(small, DatumGetTimestamp(value), false);
 			return FORM_PLAIN;
 
 		case RENDER_TIMESTAMPTZ:
-			*len = timestamp_text(small, DatumGetTimestampTz(value), true);
+			*len = clock_timestamp_text(small, DatumGetTimestampTz(value), true);
 			return FORM_PLAIN;
 
 		case RENDER_UUID:

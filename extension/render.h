@@ -12,7 +12,6 @@
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "utils/timestamp.h"
 
 typedef enum RenderKind
 {
@@ -68,9 +67,6 @@ extern void render_value(Renderer *renderer, RenderType *type, Datum value);
 
 /* The canonical text of a value (of a key, a unit, a user), in the database's encoding. */
 extern char *render_text(RenderType *type, Datum value);
-
-/* Appends a time as a quoted UTC string with six digits of microseconds. */
-extern void render_clock(StringInfo buf, TimestampTz at);
 
 extern void render_init(void);
 

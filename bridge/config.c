@@ -24,7 +24,7 @@ struct texts {
 	const char *file; /* the INI file's name */
 };
 
-/* Always false. */
+/* Makes *error, one line whatever is in it. Always false. */
 __attribute__((format(printf, 2, 3))) static bool complain(char **error, const char *format, ...)
 {
 	va_list arguments;
@@ -33,6 +33,9 @@ __attribute__((format(printf, 2, 3))) static bool complain(char **error, const c
 	if (vasprintf(error, format, arguments) < 0)
 		*error = NULL;
 	va_end(arguments);
+	for (char *c = *error; c != NULL && *c != '\0'; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7F)
+			*c = '?';
 	return false;
 }
 
@@ -152,16 +155,6 @@ static bool read_number(const struct setting *setting, const char *text, int64_t
 	return good && *number >= setting->min && *number <= setting->max;
 }
 
-/* A copy of value that is fit for an error line. */
-static void printable(const char *value, char *to, size_t size)
-{
-	size_t i;
-
-	for (i = 0; value[i] != '\0' && i < size - 1; i++)
-		to[i] = (unsigned char)value[i] < 0x20 || value[i] == 0x7F ? '?' : value[i];
-	to[i] = '\0';
-}
-
 /* Nothing for a text, and for what has no default, means none. */
 static bool read_value(struct config *config, const struct setting *setting, const char *text)
 {
@@ -182,7 +175,7 @@ static bool take_value(struct config *config, size_t index, const struct texts *
 {
 	const struct setting *setting = &settings[index];
 	struct config_origin *origin = &config->origins[index];
-	char where[512], want[256], shown[80];
+	char where[512], want[256];
 	const char *text = setting->standard;
 
 	for (int source = SOURCE_FLAG; source > SOURCE_DEFAULT; source--) {
@@ -196,8 +189,8 @@ static bool take_value(struct config *config, size_t index, const struct texts *
 		return true;
 	setting_describe_origin(setting, origin, texts->file, where, sizeof where);
 	describe_kind(setting, want, sizeof want);
-	printable(setting->kind == KIND_DSN ? "..." : text, shown, sizeof shown);
-	return complain(error, "%s = \"%s\" (%s): want %s", setting->flag, shown, where, want);
+	return complain(error, "%s = \"%.80s\" (%s): want %s", setting->flag, setting->kind == KIND_DSN ? "..." : text,
+	                where, want);
 }
 
 /* ---- collecting */
@@ -233,13 +226,11 @@ static bool take_ini(const char *name, const char *value, size_t line, void *arg
 {
 	struct ini_reader *reader = arg;
 	const struct setting *setting = setting_find(name, strlen(name));
-	char shown[80];
 	size_t index;
 
 	if (setting == NULL || setting->offset == MEMBER(config_file)) {
-		printable(name, shown, sizeof shown);
-		return complain(reader->error, "%s line %zu: no such setting: %s (--help lists them)", reader->texts->file,
-		                line, shown);
+		return complain(reader->error, "%s line %zu: no such setting: %.80s (--help lists them)", reader->texts->file,
+		                line, name);
 	}
 	index = (size_t)(setting - settings);
 	if (reader->texts->of[SOURCE_INI][index] != NULL)
@@ -255,12 +246,9 @@ static bool take_flag(int argc, char **argv, int *at, struct texts *texts, char 
 	const char *name = argv[*at] + 2, *equals = strchr(name, '='), *value;
 	size_t len = equals != NULL ? (size_t)(equals - name) : strlen(name);
 	const struct setting *setting = setting_find(name, len);
-	char shown[80];
 
-	if (setting == NULL) {
-		printable(argv[*at], shown, sizeof shown);
-		return complain(error, "no such flag: %s (--help lists them)", shown);
-	}
+	if (setting == NULL)
+		return complain(error, "no such flag: %.80s (--help lists them)", argv[*at]);
 	if (equals != NULL)
 		value = equals + 1;
 	else if (*at + 1 < argc && strncmp(argv[*at + 1], "--", 2) != 0)
@@ -300,7 +288,7 @@ static bool take_arguments(int argc, char **argv, struct texts *texts, enum conf
 		else if (strcmp(argv[at], "--print-config") == 0)
 			*command = COMMAND_PRINT_CONFIG;
 		else if (argv[at][1] != '-')
-			good = complain(error, "no such flag: %s (--help lists them)", argv[at]);
+			good = complain(error, "no such flag: %.80s (--help lists them)", argv[at]);
 		else
 			good = take_flag(argc, argv, &at, texts, error);
 		while (from <= at)
@@ -318,7 +306,7 @@ static bool take_arguments(int argc, char **argv, struct texts *texts, enum conf
 	if (to == argc)
 		return true;
 	if (strcmp(argv[to], "tail") != 0)
-		return complain(error, "unexpected argument: %s (want flags, or: tail CHANNEL...)", argv[to]);
+		return complain(error, "unexpected argument: %.80s (want flags, or: tail CHANNEL...)", argv[to]);
 	*command = COMMAND_TAIL;
 	*rest = to + 1;
 	if (*rest < argc && strcmp(argv[*rest], "--") == 0)

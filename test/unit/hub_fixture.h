@@ -1,0 +1,459 @@
+/*
+ * hub_fixture.h - a hub for tests: with real rights, definitions and messages; with a transport that only takes notes, and
+ * a database that is a few arrays and answers at once, or when the test says so.
+ */
+#ifndef LIVEFEED_HUB_FIXTURE_H
+#define LIVEFEED_HUB_FIXTURE_H
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "metrics.h"
+#include "session_internal.h"
+#include "tap.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "token_maker.h"
+#pragma GCC diagnostic pop
+
+#define EPOCH "0000aaaa"
+#define HEAD 100
+#define WALL_S 1700000000
+#define SECRET "the-database's-own-key-of-32-bytes"
+#define LOG_MAX 20000
+#define ASK_MAX 4096
+#define MANY_IDS 4096
+
+struct client {
+	struct session *session;
+	int wakes;
+	char text[70000];
+};
+
+/* ---- the database */
+
+enum ask_kind { ASK_ROW, ASK_CURSOR, ASK_PAGE, ASK_DEFINITIONS };
+
+struct ask {
+	enum ask_kind kind;
+	struct request *request; /* NULL: answered */
+	char feed[64], key[64], epoch[32];
+	int64_t id;
+};
+
+struct row {
+	const char *feed, *key;
+	enum row_status status;
+	const char *unit, *user;
+};
+
+static struct {
+	struct access *access;
+	struct catalog *catalog;
+	struct history *history;
+	struct hub *hub;
+	struct session_limits limits;
+	int64_t now_ms;
+	bool at_once; /* the database answers inside the call */
+	struct ask asks[ASK_MAX];
+	size_t n_asks, first_ask;
+	struct row rows[16];
+	size_t n_rows;
+	struct event *log[LOG_MAX];
+	size_t n_log;
+	int64_t kept;
+	char epoch[32];
+	size_t page_rows;
+	bool down;
+	void (*define)(void); /* what a reload of the definitions brings */
+	size_t pages_read;
+} world;
+
+static struct text text(const char *string)
+{
+	return (struct text){string, string != NULL ? strlen(string) : 0};
+}
+
+static void answer_row(const struct ask *ask)
+{
+	for (size_t i = 0; i < world.n_rows; i++) {
+		const struct row *row = &world.rows[i];
+		if (strcmp(row->feed, ask->feed) != 0 || strcmp(row->key, ask->key) != 0)
+			continue;
+		struct text user = text(row->user);
+		struct row_access found = {text(row->unit), &user, row->user != NULL};
+		hub_answer_row(world.hub, ask->request, row->status, row->status == ROW_FOUND ? &found : NULL);
+		return;
+	}
+	hub_answer_row(world.hub, ask->request, ROW_ABSENT, NULL);
+}
+
+static int64_t log_head(void)
+{
+	int64_t head = history_head(world.history);
+	if (world.n_log > 0 && world.log[world.n_log - 1]->id > head)
+		head = world.log[world.n_log - 1]->id;
+	return head;
+}
+
+static void answer_cursor(const struct ask *ask)
+{
+	enum cursor_status status = CURSOR_OK;
+	if (strcmp(ask->epoch, world.epoch) != 0 || ask->id > log_head())
+		status = CURSOR_EPOCH;
+	else if (ask->id < world.kept)
+		status = CURSOR_PRUNED;
+	hub_answer_cursor(world.hub, ask->request, status, log_head());
+}
+
+static void answer_page(const struct ask *ask)
+{
+	struct event *events[MANY_IDS];
+	size_t n = 0;
+	int64_t up_to = log_head();
+	world.pages_read++;
+	if (ask->id < world.kept) {
+		hub_answer_page(world.hub, ask->request, CURSOR_PRUNED, world.epoch, NULL, 0, world.kept);
+		return;
+	}
+	for (size_t i = 0; i < world.n_log; i++) {
+		struct event *event = world.log[i];
+		if (event->id <= ask->id ||
+		    !(text_equal(event->feed, text(ask->feed)) || text_equal(event->parent_feed, text(ask->feed))))
+			continue;
+		if (n == world.page_rows) {
+			up_to = events[n - 1]->id;
+			break;
+		}
+		events[n++] = event;
+	}
+	hub_answer_page(world.hub, ask->request, CURSOR_OK, world.epoch, events, n, up_to);
+}
+
+static void answer_down(const struct ask *ask)
+{
+	switch (ask->kind) {
+	case ASK_ROW:
+		hub_answer_row(world.hub, ask->request, ROW_UNAVAILABLE, NULL);
+		break;
+	case ASK_CURSOR:
+		hub_answer_cursor(world.hub, ask->request, CURSOR_UNAVAILABLE, 0);
+		break;
+	case ASK_PAGE:
+		hub_answer_page(world.hub, ask->request, CURSOR_UNAVAILABLE, "", NULL, 0, 0);
+		break;
+	case ASK_DEFINITIONS:
+		hub_answer_definitions(world.hub, ask->request, false);
+		break;
+	}
+}
+
+static void answer(const struct ask *ask)
+{
+	if (world.down) {
+		answer_down(ask);
+		return;
+	}
+	switch (ask->kind) {
+	case ASK_ROW:
+		answer_row(ask);
+		break;
+	case ASK_CURSOR:
+		answer_cursor(ask);
+		break;
+	case ASK_PAGE:
+		answer_page(ask);
+		break;
+	case ASK_DEFINITIONS:
+		if (world.define != NULL)
+			world.define();
+		hub_answer_definitions(world.hub, ask->request, true);
+		break;
+	}
+}
+
+/* How many questions are open. */
+static size_t open_asks(void)
+{
+	return world.n_asks - world.first_ask;
+}
+
+/* Answers the oldest question; false: none is open. */
+static bool answer_next(void)
+{
+	if (open_asks() == 0)
+		return false;
+	struct ask ask = world.asks[world.first_ask++ % ASK_MAX];
+	answer(&ask);
+	return true;
+}
+
+TAP_UNUSED static void answer_all(void)
+{
+	while (answer_next())
+		;
+}
+
+static void asked(struct ask ask)
+{
+	if (world.at_once) {
+		answer(&ask);
+		return;
+	}
+	if (open_asks() == ASK_MAX)
+		abort();
+	world.asks[world.n_asks++ % ASK_MAX] = ask;
+}
+
+static void ask_row_scope(void *arg, struct request *request, const char *feed, const char *key, size_t key_len)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_ROW, .request = request};
+	snprintf(ask.feed, sizeof(ask.feed), "%s", feed);
+	snprintf(ask.key, sizeof(ask.key), "%.*s", (int)key_len, key);
+	asked(ask);
+}
+
+static void ask_check_cursor(void *arg, struct request *request, const char *epoch, int64_t id)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_CURSOR, .request = request, .id = id};
+	snprintf(ask.epoch, sizeof(ask.epoch), "%s", epoch);
+	asked(ask);
+}
+
+static void ask_read_page(void *arg, struct request *request, int64_t after_id, const char *feed)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_PAGE, .request = request, .id = after_id};
+	snprintf(ask.feed, sizeof(ask.feed), "%s", feed);
+	asked(ask);
+}
+
+static void ask_reload_definitions(void *arg, struct request *request)
+{
+	(void)arg;
+	asked((struct ask){.kind = ASK_DEFINITIONS, .request = request});
+}
+
+/* ---- definitions */
+
+static char *roles_of_staff[] = {(char *)"staff"};
+
+static struct feed usual_feeds[] = {
+	{.name = (char *)"requests", .has_unit = true, .durable = true, .n_key_columns = 1},
+	{.name = (char *)"orders", .has_unit = true, .has_users = true, .durable = true, .n_key_columns = 1},
+	{.name = (char *)"stock", .has_unit = true, .durable = true, .n_key_columns = 2},
+	{.name = (char *)"notices", .has_users = true, .durable = true, .n_key_columns = 1},
+	{.name = (char *)"news", .durable = true, .n_key_columns = 1, .any_user = true},
+	{.name = (char *)"comments", .has_unit = true, .durable = true, .n_key_columns = 1},
+	{.name = (char *)"jobs",
+     .declared = true,
+     .has_unit = true,
+     .has_users = true,
+     .durable = true,
+     .n_key_columns = 1,
+     .roles = roles_of_staff,
+     .n_roles = 1},
+};
+
+/* The usual feeds, but for the one of this name (NULL: all), and another instead of it (NULL: none). */
+static void define_feeds(const char *without, const struct feed *instead)
+{
+	struct catalog_load *load = catalog_load_begin();
+	for (size_t i = 0; i < sizeof(usual_feeds) / sizeof(usual_feeds[0]); i++)
+		if (without == NULL || strcmp(usual_feeds[i].name, without) != 0)
+			catalog_load_feed(load, &usual_feeds[i]);
+	if (instead != NULL)
+		catalog_load_feed(load, instead);
+	struct text channels[] = {text("requests:unit:{1}"), text("notices:user:{user}"), text("requests:unit:9")};
+	catalog_load_path(load, text("/ws/requests/{1}/"), channels, 3);
+	catalog_load_commit(world.catalog, load);
+}
+
+/* ---- the world */
+
+static void set_clock(int64_t passed_ms)
+{
+	world.now_ms += passed_ms;
+	hub_tick_clock(world.hub, world.now_ms, WALL_S + world.now_ms / 1000);
+}
+
+static void world_begin(size_t history_bytes)
+{
+	memset(&world, 0, sizeof(world));
+	memset(&metrics, 0, sizeof(metrics));
+	const char *error = NULL;
+	const char *firehose[] = {"admin"};
+	struct access_settings settings = {.leeway_s = 30,
+	                                   .claim_user = "sub",
+	                                   .claim_units = "units",
+	                                   .claim_roles = "roles",
+	                                   .firehose_roles = firehose,
+	                                   .n_firehose_roles = 1};
+	struct access_own_key key = {{"k", 1}, {SECRET, sizeof(SECRET) - 1}};
+	world.access = access_new();
+	if (!access_configure(world.access, &settings, &error) || !access_set_own_keys(world.access, &key, 1))
+		abort();
+	world.catalog = catalog_new();
+	define_feeds(NULL, NULL);
+	world.history = history_new(history_bytes);
+	world.limits = (struct session_limits){.max_subscriptions = 8,
+	                                       .max_bad_messages = 3,
+	                                       .max_queue_bytes = 100000,
+	                                       .max_message_bytes = 65536,
+	                                       .idle_auth_ms = 10000,
+	                                       .heartbeat_ms = 25000};
+	world.page_rows = 100;
+	world.at_once = true;
+	snprintf(world.epoch, sizeof(world.epoch), "%s", EPOCH);
+	struct session_backend backend = {NULL, ask_row_scope, ask_check_cursor, ask_read_page, ask_reload_definitions};
+	world.hub = hub_new(world.access, world.catalog, world.history, &world.limits, &backend);
+	set_clock(1000);
+	hub_restart(world.hub, EPOCH, HEAD, NULL);
+	hub_live(world.hub, true);
+}
+
+static void world_end(void)
+{
+	hub_free(world.hub);
+	history_free(world.history);
+	catalog_free(world.catalog);
+	access_free(world.access);
+	for (size_t i = 0; i < world.n_log; i++)
+		event_unref(world.log[i]);
+}
+
+/* Turns of the loop until there is nothing left to do; returns how many. */
+static int pump(void)
+{
+	int turns = 1;
+	while (hub_pump(world.hub) && turns < 100000)
+		turns++;
+	return turns;
+}
+
+/* ---- clients */
+
+static void note_wake(struct session *session, void *connection)
+{
+	(void)session;
+	((struct client *)connection)->wakes++;
+}
+
+static const struct session_transport note_transport = {"note", note_wake};
+
+static char *token_for(const char *user, const char *claims)
+{
+	char payload[512], expiry[32] = "";
+	if (strstr(claims, "\"exp\"") == NULL)
+		snprintf(expiry, sizeof(expiry), ",\"exp\":%d", WALL_S + 3600);
+	snprintf(payload, sizeof(payload), "{\"sub\":\"%s\"%s%s%s}", user, expiry, claims[0] != '\0' ? "," : "", claims);
+	static const char header[] = "{\"alg\":\"HS256\",\"kid\":\"k\"}";
+	return sign_hmac(token_body(header, strlen(header), payload, strlen(payload)), EVP_sha256(), SECRET,
+	                 sizeof(SECRET) - 1);
+}
+
+static void join(struct client *client)
+{
+	memset(client, 0, offsetof(struct client, text));
+	client->session = session_open(world.hub, &note_transport, client, NULL);
+}
+
+static void authenticate(struct client *client, const char *user, const char *claims)
+{
+	char *token = token_for(user, claims);
+	session_authenticate(client->session, token, strlen(token));
+	free(token);
+}
+
+/* The next frame of the outbox, or NULL. Valid until the next call. */
+static const char *next(struct client *client)
+{
+	struct frame *frame;
+	if (session_output(client->session, &frame, 1) == 0)
+		return NULL;
+	size_t len = frame->len < sizeof(client->text) ? frame->len : sizeof(client->text) - 1;
+	memcpy(client->text, frame_text(frame), len);
+	client->text[len] = '\0';
+	session_sent(client->session, 1);
+	return client->text;
+}
+
+/* Empties the outbox; returns how many frames there were. */
+TAP_UNUSED static int skip(struct client *client)
+{
+	int n = 0;
+	while (next(client) != NULL)
+		n++;
+	return n;
+}
+
+/* Opens it, brings a token, takes the welcome. claims: more members of the token. */
+static void enter(struct client *client, const char *user, const char *claims)
+{
+	join(client);
+	authenticate(client, user, claims);
+	skip(client);
+	client->wakes = 0;
+}
+
+static void leave(struct client *client)
+{
+	session_gone(client->session);
+	hub_sweep(world.hub);
+	client->session = NULL;
+}
+
+static void send_text(struct client *client, const char *message)
+{
+	session_receive(client->session, message, strlen(message));
+}
+
+TAP_UNUSED static void subscribe(struct client *client, const char *channel)
+{
+	char message[256];
+	snprintf(message, sizeof(message), "{\"type\":\"subscribe\",\"ref\":1,\"channel\":\"%s\"}", channel);
+	send_text(client, message);
+}
+
+TAP_UNUSED static void subscribe_since(struct client *client, const char *channel, const char *epoch, int64_t id)
+{
+	char message[256];
+	snprintf(message, sizeof(message), "{\"type\":\"subscribe\",\"ref\":1,\"channel\":\"%s\",\"since\":\"%s-%lld\"}",
+	         channel, epoch, (long long)id);
+	send_text(client, message);
+}
+
+static int close_code(const struct client *client)
+{
+	return session_closing(client->session, NULL);
+}
+
+/* ---- events: of body {"n":ID, each also in the log */
+
+TAP_UNUSED static void emit_event(const struct event *from)
+{
+	char body[64];
+	struct event with_body = *from;
+	if (with_body.body.bytes == NULL) {
+		snprintf(body, sizeof(body), "{\"n\":%lld", (long long)from->id);
+		with_body.body = text(body);
+	}
+	struct event *event = event_new(&with_body);
+	if (world.n_log < LOG_MAX)
+		world.log[world.n_log++] = event_ref(event);
+	hub_event(world.hub, event);
+	hub_advance(world.hub, event->id);
+	event_unref(event);
+}
+
+#define emit(...) emit_event(&(struct event){__VA_ARGS__})
+
+#define USUAL_FLAGS (EVENT_TO_UNIT | EVENT_TO_USERS | EVENT_TO_ROW | EVENT_TO_FEED)
+
+/* What a frame of an event looks like. */
+#define FRAME(id, channels) "{\"n\":" #id ",\"id\":" #id ",\"channels\":[" channels "]}"
+
+#endif

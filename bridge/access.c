@@ -485,6 +485,19 @@ bool access_may_see_row(const struct access *access, const struct principal *pri
 	       (is_for_all(feed, row) && is_role_holder(principal, feed)) || access_is_firehose(access, principal);
 }
 
+/* The unit is named as the client wrote it: encoded, so nothing in it needs care. */
+static const char *why_not_unit(const struct principal *principal, const struct channel_name *name, struct text unit)
+{
+	static _Thread_local char why[128];
+	int shown = name->value.len < 64 ? (int)name->value.len : 64;
+
+	if (principal_in_unit(principal, unit))
+		snprintf(why, sizeof why, "you hold none of the feed's roles in unit %.*s", shown, name->value.bytes);
+	else
+		snprintf(why, sizeof why, "unit %.*s is not in your token", shown, name->value.bytes);
+	return why;
+}
+
 enum verdict access_may_subscribe(const struct access *access, const struct principal *principal,
                                   const struct feed *feed, const struct channel_name *name, const char **why)
 {
@@ -505,8 +518,7 @@ enum verdict access_may_subscribe(const struct access *access, const struct prin
 			return ACCESS_UNKNOWN;
 		if (is_unit_member(principal, feed, value) || access_is_firehose(access, principal))
 			return ACCESS_GRANTED;
-		*why = principal_in_unit(principal, value) ? "you hold none of the feed's roles in that unit"
-		                                           : "that unit is not in your token";
+		*why = why_not_unit(principal, name, value);
 		return ACCESS_FORBIDDEN;
 	case SCOPE_USER:
 		if (!feed->has_users && !feed->declared)

@@ -29,9 +29,9 @@ struct principal { /* reference-counted, immutable; one allocation */
 	size_t n_units;
 	char **roles; /* of the roles claim alone: held in every unit, and firehose */
 	size_t n_roles;
-	char *sid;       /* login session, or NULL */
-	int64_t exp_s;   /* as in the token, without leeway */
-	int64_t iat_s;   /* -1: the token has none */
+	char *sid; /* login session, or NULL */
+	int64_t exp_s; /* as in the token, without leeway */
+	int64_t iat_s; /* -1: the token has none */
 	bool has_units_claim;
 };
 
@@ -71,7 +71,8 @@ bool access_set_own_keys(struct access *access, const struct access_own_key *key
  * A principal with one reference, or NULL and *reason: a static string such as "token is expired", fit for the
  * client and for our log (it never holds any of the token).
  */
-struct principal *access_verify(struct access *access, const char *token, size_t len, int64_t now_s, const char **reason);
+struct principal *access_verify(struct access *access, const char *token, size_t len, int64_t now_s,
+                                const char **reason);
 /* When this principal's session must end, seconds: exp plus leeway. */
 int64_t access_expiry_s(const struct access *access, const struct principal *principal);
 
@@ -86,14 +87,17 @@ enum verdict {
 	ACCESS_GRANTED,
 	ACCESS_FORBIDDEN,
 	ACCESS_UNKNOWN, /* the feed does not have such a scope: unknown_channel */
-	ACCESS_ASK_ROW  /* a row channel: the row's unit and users decide; see access_may_see_row */
+	ACCESS_ASK_ROW /* a row channel: the row's unit and users decide; see access_may_see_row */
 };
 
 /* Holds one of the firehose roles (of its roles claim): every unit and row channel, and the whole feed, of any feed. */
 bool access_is_firehose(const struct access *access, const struct principal *principal);
-/* May this principal subscribe to feed's channel? On FORBIDDEN *why is a static sentence part for the client, or NULL. */
-enum verdict access_may_subscribe(const struct access *access, const struct principal *principal, const struct feed *feed,
-                                  const struct channel_name *name, const char **why);
+/*
+ * May this principal subscribe to feed's channel? On FORBIDDEN *why is a sentence for the client, valid until the next
+ * call; else NULL.
+ */
+enum verdict access_may_subscribe(const struct access *access, const struct principal *principal,
+                                  const struct feed *feed, const struct channel_name *name, const char **why);
 bool access_may_see_row(const struct access *access, const struct principal *principal, const struct feed *feed,
                         const struct row_access *row);
 /*

@@ -377,7 +377,7 @@ static const struct path *match(const struct catalog *catalog, const struct requ
 
 bool catalog_has_path(const struct catalog *catalog, struct text path)
 {
-	struct request_path request;
+	struct request_path request = {.n_parts = 0};
 	struct text values[PATH_PARTS_MAX];
 
 	return read_path(path, &request) && match(catalog, &request, values) != NULL;
@@ -435,7 +435,7 @@ bool catalog_match_path(const struct catalog *catalog, struct text path, const s
                         void (*each)(struct text channel, void *arg), void *arg)
 {
 	struct text user = {principal->user, strlen(principal->user)};
-	struct request_path request;
+	struct request_path request = {.n_parts = 0};
 	struct text values[PATH_PARTS_MAX];
 	const struct path *found = read_path(path, &request) ? match(catalog, &request, values) : NULL;
 	size_t given = 0;

@@ -506,8 +506,9 @@ void json_puts(struct json_out *out, const char *string)
 void json_put_int(struct json_out *out, int64_t number)
 {
 	char digits[24];
+	int len = snprintf(digits, sizeof digits, "%" PRId64, number);
 
-	json_put(out, digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, number));
+	json_put(out, digits, (size_t)len);
 }
 
 void json_put_text(struct json_out *out, struct text plain)
@@ -529,8 +530,10 @@ void json_put_text(struct json_out *out, struct text plain)
 			json_put(out, "\\n", 2);
 		else if (c == '\t')
 			json_put(out, "\\t", 2);
-		else
-			json_put(out, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", c));
+		else {
+			snprintf(escape, sizeof escape, "\\u%04x", c);
+			json_puts(out, escape);
+		}
 	}
 	if (start < plain.len)
 		json_put(out, plain.bytes + start, plain.len - start);

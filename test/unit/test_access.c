@@ -646,6 +646,17 @@ static void test_subscribe(void)
 		}
 		is_str(got, c->verdicts, "%zu: who may have %s", i, c->channel);
 	}
+	{
+		struct channel_name name;
+		const char *why;
+
+		channel_parse("f:unit:9%2F", 11, &name);
+		access_may_subscribe(access_, principals[MEMBER], &unit_feed, &name, &why);
+		is_str(why, "unit 9%2F is not in your token", "the client is told which unit");
+		channel_parse("f:unit:7", 8, &name);
+		access_may_subscribe(access_, principals[MEMBER], &role_feed, &name, &why);
+		is_str(why, "you hold none of the feed's roles in unit 7", "or that a role is missing");
+	}
 	for (enum scope scope = SCOPE_UNIT; scope <= SCOPE_ROW; scope++) {
 		const struct channel_name empty = {text("f"), scope, {"", 0}};
 		const char *why;

@@ -308,10 +308,16 @@ static bool forward_part(struct tail *tail, int from)
 		if (event.id <= tail->after) {
 			continue;
 		}
+		/* The row points into the page; what is handed on is kept by the history and has to stand alone. */
+		struct event *own = event_new(&event);
+		if (own == NULL) {
+			fail(tail, "out of memory");
+			return false;
+		}
 		tail->after = event.id;
 		bytes += event.body.len;
-		metrics.events_read++;
-		tail->events.event(tail->events.arg, &event);
+		tail->events.event(tail->events.arg, own);
+		event_unref(own);
 		if (event.flags & EVENT_CONTROL) {
 			tail->events.advance(tail->events.arg, tail->after);
 			reload(tail);

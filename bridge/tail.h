@@ -26,7 +26,7 @@ struct tail_events { /* all on the loop */
 	void *arg;
 	/* A history begins (first connection), or cannot be continued: reason NULL at first, else "epoch" or "pruned". */
 	void (*restart)(void *arg, const char *epoch, int64_t head, const char *reason);
-	/* The next event, in order, control events included; borrowed. */
+	/* The next event, in order, control events included; whoever keeps it takes a reference. */
 	void (*event)(void *arg, struct event *event);
 	/* All up to head was given; called at the end of each page or part of one: flush before the loop goes on. */
 	void (*advance)(void *arg, int64_t head);

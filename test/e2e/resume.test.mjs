@@ -34,7 +34,7 @@ describe('resume', () => {
   }
 
   // Long titles, so that a few events are more than the forgetful bridge keeps.
-  const insert = (id, unit = 7) => db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, $2, repeat('r', 3000) || $1)`, [id, unit]);
+  const insert = (id, unit = 7) => db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, $2, repeat('r', 3000) || $1::int)`, [id, unit]);
 
   for (const [name, which] of [['memory', () => bridge], ['the log', () => forgetful]]) {
     it(`replays from ${name} exactly what came after the cursor, then goes on live`, async () => {

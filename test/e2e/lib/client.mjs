@@ -65,8 +65,7 @@ export class Client {
     });
     this.socket.on('unexpected-response', (request, response) => {
       this.refused = response.statusCode;
-      response.resume();
-      request.destroy();
+      this.socket.terminate();
     });
     this.socket.on('error', (error) => { this.error = error; });
   }
@@ -131,11 +130,11 @@ export class Client {
     }
   }
 
-  /** The answer to a message with a ref. */
+  /** The answer to a message with a ref; what cannot be parsed at all is answered without one. */
   async ask(message) {
     const ref = ++this.#ref;
     this.send({ ...message, ref });
-    return this.next((frame) => frame.ref === ref);
+    return this.next((frame) => frame.ref === ref || (frame.code === 'bad_message' && frame.ref === undefined));
   }
 
   /** Subscribes and gives the `subscribed` frame; throws on an error frame. */

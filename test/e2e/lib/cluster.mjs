@@ -134,6 +134,7 @@ export class Database {
   /** Makes a tick, so that everything committed until now has its id; the cursor of the last one. */
   async head() {
     await this.query('SELECT livefeed.tick()');
+    await this.query('SELECT livefeed.ring()'); // bridges that did not make this tick hear of it at once
     return this.value('SELECT livefeed.cursor()');
   }
 

@@ -294,7 +294,8 @@ bell_ring(void)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	batch_last(&last);
-	if (rung == 0)
+	/* Not known, or of an extension that was dropped and made again. */
+	if (rung == 0 || rung > last.tick.tick)
 		rung = last.tick.tick - 1;
 	head = rung < last.tick.tick ? bell_head_of(rung) : last.tick.id_last;
 	PopActiveSnapshot();

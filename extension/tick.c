@@ -431,8 +431,8 @@ tick_make(void)
 	if (!due)
 		return 0;
 
-	/* Bells begin with the first tick after the server started. */
-	if (wake_rung() == 0)
+	/* Bells begin with the first tick after the server started (or the extension was made anew). */
+	if (wake_rung() == 0 || wake_rung() > maker.last.tick.tick)
 		wake_set_rung(maker.last.tick.tick);
 	CommandCounterIncrement();
 	return maker.tick.tick;

@@ -43,10 +43,11 @@ static void judge_again(struct subscription *subscription, bool definitions)
 	}
 	switch (verdict) {
 	case ACCESS_GRANTED:
-		subscription->by_role = subscription->channel->scope == SCOPE_ROW;
 		break;
 	case ACCESS_ASK_ROW:
-		if (!definitions || changed || subscription->by_role)
+		if (access_is_firehose(subscription->session->hub->access, subscription->session->principal))
+			subscription->by_role = true;
+		else if (!definitions || changed || subscription->by_role)
 			hold(subscription);
 		break;
 	case ACCESS_FORBIDDEN:
@@ -110,11 +111,11 @@ void recheck_answer(struct hub *hub, struct request *request, enum row_status st
 	}
 	const struct feed *feed;
 	enum verdict verdict = verdict_now(subscription, &feed);
-	if (verdict == ACCESS_UNKNOWN) {
+	if (verdict == ACCESS_UNKNOWN || status == ROW_SPELLING) {
 		subscription_end_told(subscription, "unknown_channel");
 		return;
 	}
-	subscription->by_role = verdict == ACCESS_GRANTED;
+	subscription->by_role = access_is_firehose(hub->access, subscription->session->principal);
 	bool sees = verdict == ACCESS_ASK_ROW && status == ROW_FOUND &&
 	            access_may_see_row(hub->access, subscription->session->principal, feed, row);
 	if (subscription->by_role || sees)

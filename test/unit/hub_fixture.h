@@ -426,7 +426,7 @@ TAP_UNUSED static void subscribe_since(struct client *client, const char *channe
 	send_text(client, message);
 }
 
-static int close_code(const struct client *client)
+TAP_UNUSED static int close_code(const struct client *client)
 {
 	return session_closing(client->session, NULL);
 }

@@ -134,7 +134,7 @@ CREATE FUNCTION livefeed.events(since text DEFAULT NULL, feed text DEFAULT NULL,
 		FROM livefeed.list_events($1, $2, $3, $4) l
 		-- The frame of a resync (16) is its reason alone.
 		CROSS JOIN LATERAL (SELECT CASE WHEN l.o_flags & 16 = 0 THEN l.o_frame
-			ELSE json_build_object('type', 'resync', 'feed', l.o_feed, 'reason', l.o_frame)::text END) f(frame)
+			ELSE '{"type":"resync","feed":' || to_json(l.o_feed)::text || ',"reason":' || to_json(l.o_frame)::text || '}' END) f(frame)
 	$$;
 COMMENT ON FUNCTION livefeed.events(text, text, text, integer) IS
 	'the log, from a cursor on; what no tick has ordered yet follows with id null';

@@ -326,7 +326,7 @@ static void world_end(void)
 }
 
 /* Turns of the loop until there is nothing left to do; returns how many. */
-static int pump(void)
+TAP_UNUSED static int pump(void)
 {
 	int turns = 1;
 	while (hub_pump(world.hub) && turns < 100000)
@@ -369,7 +369,7 @@ static void authenticate(struct client *client, const char *user, const char *cl
 }
 
 /* The next frame of the outbox, or NULL. Valid until the next call. */
-static const char *next(struct client *client)
+TAP_UNUSED static const char *next(struct client *client)
 {
 	struct frame *frame;
 	if (session_output(client->session, &frame, 1) == 0)
@@ -391,7 +391,7 @@ TAP_UNUSED static int skip(struct client *client)
 }
 
 /* Opens it, brings a token, takes the welcome. claims: more members of the token. */
-static void enter(struct client *client, const char *user, const char *claims)
+TAP_UNUSED static void enter(struct client *client, const char *user, const char *claims)
 {
 	join(client);
 	authenticate(client, user, claims);
@@ -399,7 +399,7 @@ static void enter(struct client *client, const char *user, const char *claims)
 	client->wakes = 0;
 }
 
-static void leave(struct client *client)
+TAP_UNUSED static void leave(struct client *client)
 {
 	session_gone(client->session);
 	hub_sweep(world.hub);

@@ -620,7 +620,7 @@ livefeed_look_order(PG_FUNCTION_ARGS)
 	{
 		stale = tick_is_epoch_new(&last);
 		if (!stale && tick_has_events(&last))
-			stale = TimestampDifferenceExceeds(wake_waiting_since(last.tick.tick),
+			stale = TimestampDifferenceExceeds(wake_waiting_since(last.tick.tick, last.tick.epoch),
 											   GetCurrentTimestamp(), TICK_STALE_MS);
 	}
 	PopActiveSnapshot();

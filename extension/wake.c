@@ -48,7 +48,8 @@ typedef struct WakeSlot
 	int			procno;			/* the ticker's PGPROC, WAKE_NOBODY: none */
 	int			pid;			/* and its process id */
 	int64		rung;			/* the last tick whose bells were rung; 0: not known */
-	int64		waiting_tick;	/* events wait for the tick after this one ... */
+	int64		waiting_tick;	/* events wait for the tick after this one, ... */
+	uint32		waiting_epoch;	/* ... of this epoch, ... */
 	TimestampTz waiting_since;	/* ... since then */
 } WakeSlot;
 
@@ -284,8 +285,9 @@ wake_set_rung(int64 tick)
 }
 
 TimestampTz
-wake_waiting_since(int64 tick)
+wake_waiting_since(int64 tick, const char *epoch)
 {
+	uint32		epoch_number = (uint32) strtoul(epoch, NULL, 16);
 	WakeSlot   *slot = wake_find_or_make();
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz since = now;
@@ -295,9 +297,10 @@ wake_waiting_since(int64 tick)
 	SpinLockAcquire(&wake_array->mutex);
 	if (slot->database == MyDatabaseId)
 	{
-		if (slot->waiting_tick != tick)
+		if (slot->waiting_tick != tick || slot->waiting_epoch != epoch_number)
 		{
 			slot->waiting_tick = tick;
+			slot->waiting_epoch = epoch_number;
 			slot->waiting_since = now;
 		}
 		since = slot->waiting_since;

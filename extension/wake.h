@@ -50,8 +50,8 @@ extern void wake_set_rung(int64 tick);
 
 /*
  * Remembers for all backends since when events wait for the tick after this
- * one, and tells; now, if it was not known.
+ * one of this epoch, and tells; now, if it was not known.
  */
-extern TimestampTz wake_waiting_since(int64 tick);
+extern TimestampTz wake_waiting_since(int64 tick, const char *epoch);
 
 #endif							/* LIVEFEED_WAKE_H */

@@ -25,6 +25,7 @@
 
 #include "fold.h"
 #include "livefeed.h"
+#include "text.h"
 
 /* More feeds and units than this in a transaction ring one bell for all. */
 #define MAX_BELLS 300
@@ -158,6 +159,9 @@ static void
 add_action(Bell *bell, const char *action)
 {
 	if (action == NULL || bell->nactions == MAX_BELL_ACTIONS)
+		return;
+	/* A byte that cannot be converted would end every listener's connection. */
+	if (!text_is_sendable(action, strlen(action)))
 		return;
 	for (int i = 0; i < bell->nactions; i++)
 		if (strcmp(bell->actions[i], action) == 0)

@@ -210,15 +210,21 @@ row_slot(Relation relation)
 	return ExecStoreVirtualTuple(row);
 }
 
-/* Looks the row up, as the table's owner; true if there is one. The scope lives in SPI's memory. */
+/*
+ * Looks the row up, as the table's owner; true if there is one. A row that is
+ * merely equal (1.0 and 1.00, or under a collation that ignores case) has
+ * another key as text, and is another channel's. The scope lives in SPI's
+ * memory.
+ */
 static bool
-find_row(KeyText *key, Scope *scope)
+find_row(KeyText *key, const char *given, Scope *scope)
 {
 	Relation	relation = key->relation;
 	Oid		   *types = palloc(key->watch->nkeys * sizeof(Oid));
 	char	   *query = row_query(relation, key->watch, types);
 	TupleTableSlot *row;
 	char	   *problem;
+	bool		found;
 
 	if (SPI_execute_with_args(query, key->watch->nkeys, types, key->values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "looking up a row of \"%s\" failed", RelationGetRelationName(relation));
@@ -226,13 +232,14 @@ find_row(KeyText *key, Scope *scope)
 		return false;
 
 	row = row_slot(relation);
-	if (!scope_of_row(key->watch, row, scope, &problem))
+	found = strcmp(scope_key(key->watch, row), given) == 0;
+	if (found && !scope_of_row(key->watch, row, scope, &problem))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("livefeed watch of relation \"%s\" is broken: %s",
 						RelationGetRelationName(relation), problem)));
 	ExecDropSingleTupleTableSlot(row);
-	return true;
+	return found;
 }
 
 static void
@@ -321,7 +328,7 @@ look_up_row(Oid relation_oid, char *key_text, char **unit, ArrayType **users)
 		MemoryContext spi;
 
 		SPI_connect();
-		status = find_row(&key, &scope) ? "found" : "absent";
+		status = find_row(&key, key_text, &scope) ? "found" : "absent";
 		spi = MemoryContextSwitchTo(caller);
 		*unit = scope.unit ? pstrdup(scope.unit) : NULL;
 		*users = users_array(&scope.users);

@@ -28,13 +28,36 @@
 #include "scope.h"
 #include "text.h"
 
+/*
+ * A key is what a client calls the row by, so it must be told even if it has no
+ * form in UTF-8. Its strange bytes then stand as %XX.
+ */
+static char *
+sendable_key(char *key)
+{
+	StringInfoData sendable;
+
+	if (likely(text_is_sendable(key, strlen(key))))
+		return key;
+	initStringInfo(&sendable);
+	for (; *key != '\0'; key++)
+	{
+		if (IS_HIGHBIT_SET(*key))
+			appendStringInfo(&sendable, "%%%02X", (unsigned char) *key);
+		else
+			appendStringInfoChar(&sendable, *key);
+	}
+	return sendable.data;
+}
+
 char *
 scope_key(const Watch *watch, TupleTableSlot *row)
 {
 	StringInfoData key;
 
 	if (watch->nkeys == 1)
-		return render_text(watch->keys[0].type, row->tts_values[watch->keys[0].attnum - 1]);
+		return sendable_key(render_text(watch->keys[0].type,
+										row->tts_values[watch->keys[0].attnum - 1]));
 
 	initStringInfo(&key);
 	for (int i = 0; i < watch->nkeys; i++)

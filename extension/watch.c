@@ -34,7 +34,6 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -60,7 +59,7 @@ typedef struct WatchEntry
 	Oid			trigger;
 	bool		valid;
 	uint32		changes;		/* invalidations so far */
-	uint32		complained;		/* hash of the problem last warned of; 0: none */
+	bool		complained;		/* warned of, and not mended since */
 	Watch	   *watch;			/* NULL: none yet */
 } WatchEntry;
 
@@ -562,7 +561,7 @@ get_entry(Oid relation)
 		entry->trigger = InvalidOid;
 		entry->valid = false;
 		entry->changes = 0;
-		entry->complained = 0;
+		entry->complained = false;
 		entry->watch = NULL;
 	}
 	return entry;
@@ -586,6 +585,9 @@ watch_get(Relation relation, const Trigger *trigger)
 
 	changes = entry->changes;
 	watch = make_watch(relation, trigger);
+	if (entry->trigger != trigger->tgoid ||
+		(entry->watch != NULL && entry->watch->problem != NULL && watch->problem == NULL))
+		entry->complained = false;
 	if (entry->watch != NULL)
 		MemoryContextSetParent(entry->watch->context, TopTransactionContext);
 	MemoryContextSetParent(watch->context, TopMemoryContext);
@@ -599,16 +601,15 @@ void
 watch_complain(const Watch *watch, const char *problem)
 {
 	WatchEntry *entry = get_entry(watch->relation);
-	uint32		hash = string_hash(problem, strlen(problem) + 1) | 1;
 
 	if (livefeed_strict)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("livefeed watch of relation \"%s\" is broken: %s", watch->relation_name, problem),
 				 errhint("Call livefeed.watch() again, or livefeed.unwatch().")));
-	if (entry->complained == hash)
+	if (entry->complained)
 		return;
-	entry->complained = hash;
+	entry->complained = true;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("livefeed watch of relation \"%s\" is broken: %s", watch->relation_name, problem),

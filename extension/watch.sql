@@ -156,7 +156,7 @@ BEGIN
 	FOR entry IN
 		SELECT f.label, f.oid, f.result, p.proname, n.nspname,
 			p.oid IS NOT NULL AND p.prokind = 'f' AND NOT p.proretset AND p.prorettype = f.result
-				AND p.proargtypes::oid[] = ARRAY[class.reltype] AS fits
+				AND p.pronargs = 1 AND p.proargtypes[0] = class.reltype AS fits
 		FROM (VALUES ('unit_function', unit_function::oid, 'text'::regtype),
 				('users_function', users_function::oid, 'text[]'::regtype)) f (label, oid, result)
 			LEFT JOIN pg_proc p ON p.oid = f.oid LEFT JOIN pg_namespace n ON n.oid = p.pronamespace

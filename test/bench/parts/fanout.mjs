@@ -86,7 +86,7 @@ async function oneMeasurement(context, server, load, work) {
 }
 
 export async function measureAll(options) {
-    const size = options.quick ? { rounds: 1, sessions: 100, share: 0.2 } : { rounds: 3, sessions: 1000, share: 1 };
+    const size = options.quick ? { rounds: 1, sessions: 100, share: 0.2 } : { rounds: options.perf ? 1 : 3, sessions: 1000, share: 1 };
     const cluster = await startCluster();
     const folder = mkdtempSync(join(tmpdir(), 'livefeed-bench-'));
     const servers = [

@@ -83,15 +83,18 @@ static bool
 wake_attach(void)
 {
 	MemoryContext context = CurrentMemoryContext;
+	char		name[48];
 
 	if (wake_array != NULL)
 		return true;
 	if (wake_unavailable)
 		return false;
 
+	/* A library of another layout may have been here since the server started. */
+	snprintf(name, sizeof(name), "livefeed wake, %zu bytes", sizeof(WakeArray));
 	PG_TRY();
 	{
-		wake_array = compat_shared_memory("livefeed", sizeof(WakeArray), wake_array_init);
+		wake_array = compat_shared_memory(name, sizeof(WakeArray), wake_array_init);
 	}
 	PG_CATCH();
 	{

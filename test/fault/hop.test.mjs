@@ -12,6 +12,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { Checker } from './lib/checker.mjs';
 import { lasting, repeatedly, seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { FEEDS, SCHEMA, startWriters } from './lib/writer.mjs';
 
@@ -32,11 +33,8 @@ describe('two bridges', () => {
     bridges = [await Bridge.start(db), await Bridge.start(db)];
   });
   after(async () => {
-    for (const bridge of bridges ?? []) {
-      bridge.process.kill('SIGCONT');
-      await bridge.stop();
-    }
-    await cluster?.remove();
+    for (const bridge of bridges ?? []) bridge.process.kill('SIGCONT');
+    await tearDown(bridges ?? [], cluster);
   });
 
   /** The bridge that ticks, and the other. */

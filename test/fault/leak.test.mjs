@@ -13,6 +13,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { until, within, SLOW } from '../e2e/lib/wait.mjs';
 import { byHand, mutate } from './lib/names.mjs';
 import { seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Tap } from './lib/tap.mjs';
 
 const OURS = 'palegreenlantern';
@@ -62,8 +63,7 @@ describe('a session of unit 7', () => {
     stopped = true;
     await writing;
     await Promise.all((taps ?? []).map((tap) => tap.stop()));
-    await Promise.all((bridges ?? []).map((bridge) => bridge.stop()));
-    await cluster?.remove();
+    await tearDown(bridges ?? [], cluster);
   });
 
   /** Unit 9 is written all the time; now and then a row of unit 7, and one that passes from one to the other. */

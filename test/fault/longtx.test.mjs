@@ -11,6 +11,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { SLOW } from '../e2e/lib/wait.mjs';
 import { Checker } from './lib/checker.mjs';
 import { seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { FEEDS, SCHEMA, startWriters } from './lib/writer.mjs';
 
@@ -30,8 +31,7 @@ describe('a long transaction', () => {
     bridge = await Bridge.start(db);
   });
   after(async () => {
-    await bridge?.stop();
-    await cluster?.remove();
+    await tearDown([bridge], cluster);
   });
 
   it('delays nobody, and its own events arrive when it commits', async () => {

@@ -13,6 +13,7 @@ import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 
 const PARTNERS = ['p1', 'p2', 'p3', 'p4'];
 const ORDERS = ['o1', 'o2', 'o3', 'o4', 'o5', 'o6'];
@@ -102,8 +103,7 @@ describe('an order that is reassigned', () => {
     bridges = [await Bridge.start(db, freely), await Bridge.start(db, [...freely, '--history', '1kB'])];
   });
   after(async () => {
-    await Promise.all((bridges ?? []).map((bridge) => bridge.stop()));
-    await cluster?.remove();
+    await tearDown(bridges ?? [], cluster);
   });
 
   const WRITE = `

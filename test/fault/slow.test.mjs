@@ -11,6 +11,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { Checker } from './lib/checker.mjs';
 import { seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { SCHEMA } from './lib/writer.mjs';
 
@@ -33,8 +34,7 @@ describe('slow clients', () => {
     bridge = await Bridge.start(db, ['--max-queue', '256kB', '--history', '1MB']);
   });
   after(async () => {
-    await bridge?.stop();
-    await cluster?.remove();
+    await tearDown([bridge], cluster);
   });
 
   const memory = async () => Number(/VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${bridge.process.pid}/status`, 'utf8'))[1]);

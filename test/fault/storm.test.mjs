@@ -10,6 +10,7 @@ import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Checker } from './lib/checker.mjs';
 import { lasting, repeatedly, seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { FEEDS, SCHEMA, startWriters } from './lib/writer.mjs';
 
@@ -29,8 +30,7 @@ describe('storm', () => {
     bridge = await Bridge.start(db);
   });
   after(async () => {
-    await bridge?.stop();
-    await cluster?.remove();
+    await tearDown([bridge], cluster);
   });
 
   it('ends with every event of its unit, once, in order, for every session', async () => {

@@ -7,6 +7,7 @@ import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Checker } from './lib/checker.mjs';
 import { lasting, repeatedly, seconds, seeded } from './lib/random.mjs';
+import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { FEEDS, SCHEMA, startWriters } from './lib/writer.mjs';
 
@@ -23,8 +24,7 @@ describe('terminated backends', () => {
     bridges = [await Bridge.start(db), await Bridge.start(db)];
   });
   after(async () => {
-    await Promise.all((bridges ?? []).map((bridge) => bridge.stop()));
-    await cluster?.remove();
+    await tearDown(bridges ?? [], cluster);
   });
 
   it('close no session and lose no event', async () => {

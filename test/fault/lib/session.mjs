@@ -1,6 +1,7 @@
 // A client as PROTOCOL.md wants one: it keeps a cursor for each channel, comes back with
 // it wherever it likes, and gives every frame to the checker. It breaks off at random.
 
+import { appendFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client } from '../../e2e/lib/client.mjs';
 import { epochOf, idOf } from '../../e2e/lib/cluster.mjs';
@@ -10,6 +11,7 @@ const HANDSHAKE_MS = 1500 * SLOW;
 const PING_EVERY_MS = 150;
 const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping the connection is dead
 const BACKOFF_MS = 60;
+const TRACE = process.env.FAULT_TRACE;
 const SETTLE_MS = 45_000 * SLOW;
 const REMEMBERED = 200; // messages that the harness's client keeps: the checker has them all
 
@@ -117,12 +119,14 @@ export class Session {
   }
 
   #subscribe(client, channel) {
+    this.#trace(`> subscribe ${channel} ${this.#cursor.get(channel)}`);
     client.send({ type: 'subscribe', ref: `s ${channel}`, channel, since: `${this.epoch}-${this.#cursor.get(channel)}` });
   }
 
   async #breakOff(client) {
     this.breaks++;
     const how = this.stall ? 0.7 : this.random.next();
+    this.#trace(`breaks off ${how}`);
     if (how < 0.5) {
       client.socket.terminate(); // as a train enters a tunnel
     } else if (how < 0.7) {
@@ -153,11 +157,17 @@ export class Session {
     }
   }
 
+  /** FAULT_TRACE names a file for all that sessions do and are sent, bodies left out. */
+  #trace(what) {
+    if (TRACE) appendFileSync(TRACE, `${Math.round(performance.now())} ${this.name} ${this.breaks} ${what}\n`);
+  }
+
   #move(channel, id) {
     this.#cursor.set(channel, Math.max(this.#cursor.get(channel), id));
   }
 
   #frame(client, frame) {
+    this.#trace(`< ${JSON.stringify({ ...frame, data: frame.data && { tx: frame.data.tx, step: frame.data.step } })}`);
     switch (frame.type) {
       case 'pong':
         client.asked = 0;

@@ -22,6 +22,8 @@
 /* Connections beyond --max-connections that may still ask for /healthz and the like. */
 #define SPARE_CONNECTIONS 256
 #define KEEPALIVE_S 15
+/* The closing of a handle, and of those whose closing that begins. */
+#define DESTROY_TURNS 4
 
 /* ---- what a request says */
 
@@ -252,11 +254,16 @@ void server_free(struct server *server)
 	if (!server) {
 		return;
 	}
+	/* It closes all it has on the loop; once the loop has seen to that, the second call frees it. */
 	lws_context_destroy(server->context);
-	/* The callbacks of connections that are still closing come as the loop runs on, and look at server. */
 	for (int i = 0; i < 1000 && server->connections > 0; i++) {
 		uv_run(server->settings.loop, UV_RUN_NOWAIT);
 	}
-	uv_run(server->settings.loop, UV_RUN_NOWAIT);
+	for (int i = 0; i < DESTROY_TURNS; i++) {
+		uv_run(server->settings.loop, UV_RUN_NOWAIT);
+	}
+	if (server->connections == 0) {
+		lws_context_destroy(server->context);
+	}
 	free(server);
 }

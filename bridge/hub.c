@@ -123,6 +123,11 @@ bool hub_pump(struct hub *hub)
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
 
+bool hub_busy(const struct hub *hub)
+{
+	return hub->replays[REPLAY_READY].n > 0 || hub->deadline_cursor != NULL;
+}
+
 void hub_sweep(struct hub *hub)
 {
 	while (hub->closed != NULL) {

@@ -72,12 +72,13 @@ static void on_prepare(uv_prepare_t *prepare)
 	(void)prepare;
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	hub_tick_clock(bridge.hub, (int64_t)uv_now(&bridge.loop), now.tv_sec);
-	if (hub_pump(bridge.hub)) {
+	hub_pump(bridge.hub);
+	server_flush(bridge.server);
+	if (hub_busy(bridge.hub)) {
 		uv_idle_start(&bridge.busy, on_busy);
 	} else {
 		uv_idle_stop(&bridge.busy);
 	}
-	server_flush(bridge.server);
 	hub_sweep(bridge.hub);
 }
 

@@ -88,6 +88,8 @@ void hub_tick_clock(struct hub *hub, int64_t now_ms, int64_t wall_s);
 void hub_check_deadlines(struct hub *hub);
 /* Continues replays whose sessions have room; called each turn of the loop. True: more can be done at once. */
 bool hub_pump(struct hub *hub);
+/* There is more for hub_pump to do at once: ask after the transports have flushed, which gives blocked replays room. */
+bool hub_busy(const struct hub *hub);
 /* Frees sessions that are CLOSED: the one point of the loop where that happens. */
 void hub_sweep(struct hub *hub);
 

@@ -46,18 +46,17 @@ describe('flow', () => {
     const seen = await slow.next(isEvent);
     slow.socket.pause();
     const count = 300;
-    for (let n = 0; n < 10; n++) {
-      await db.write(`INSERT INTO requests (id, unit_id, title) SELECT $1 + n, 7, repeat('x', 100000) FROM generate_series(1, 30) n`, [100 + 30 * n]);
+    for (let n = 1; n <= count; n++) {
+      await db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 7, repeat('x', 100000))`, [100 + n]);
+      await quick.next({ key: String(100 + n) });
     }
-    const last = await quick.next({ key: String(100 + count) }, 60_000 * SLOW);
-    assert.ok(last);
     assert.equal(quick.closed, null, 'who reads is not closed');
     slow.socket.resume();
     await slow.close(4408);
     const got = slow.events().map((event) => Number(event.key));
     assert.ok(got.length < count + 1, 'something was left out');
 
-    let since = `${slow.welcome.epoch}-${(slow.events().at(-1) ?? seen).id}`;
+    const since = `${slow.welcome.epoch}-${(slow.events().at(-1) ?? seen).id}`;
     const rest = [];
     // However large the rest: a replay goes at the client's pace, so that one resume is enough.
     const back = await as(bridge);

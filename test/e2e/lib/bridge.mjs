@@ -49,7 +49,7 @@ export class Bridge {
     const bridge = new Bridge();
     bridge.port = port ?? await freePort();
     bridge.origin = `http://127.0.0.1:${bridge.port}`;
-    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), '--listen', `127.0.0.1:${bridge.port}`, ...args];
+    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), '--listen', `127.0.0.1:${bridge.port}`, ...(args.includes('--drain') ? [] : ['--drain', '1s']), ...args];
     bridge.env = env;
     bridge.#launch();
     if (ready) await bridge.ready();

@@ -9,7 +9,7 @@ import { idOf } from './cluster.mjs';
 function matcher(match) {
   if (typeof match === 'function') return match;
   if (typeof match === 'string') return (frame) => frame.type === match;
-  return (frame) => Object.entries(match).every(([name, value]) => isDeepStrictEqual(frame[name], value));
+  return (frame) => Object.entries(match).every(([name, value]) => frame[name] === value || (typeof value === 'object' && isDeepStrictEqual(frame[name], value)));
 }
 
 export const isEvent = (frame) => typeof frame.id === 'number';
@@ -97,7 +97,7 @@ export class Client {
   }
 
   tell() {
-    return this.texts.slice(-10).join('\n');
+    return this.texts.slice(-10).map((text) => (text.length > 500 ? `${text.slice(0, 500)}... (${text.length})` : text)).join('\n');
   }
 
   /** The first unread frame that matches (a type, some fields, or a function); others stay unread. */

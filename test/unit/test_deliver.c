@@ -148,11 +148,24 @@ static void test_row_loss_of_many(void)
 	is_int(both, 17, "a sixth gets it by both channels");
 	is_int(got, 33 + 17, "the others by the one they have");
 	is_int(metrics.subscriptions, 34 + 50, "what was lost is gone");
+
+	/* What moved to other slots is still found, also when those before it have left. */
+	for (int i = 0; i < MANY; i += 6)
+		leave(&clients[i]);
+	emit(.id = 102, .flags = EVENT_TO_ROW, .feed = text("orders"), .unit = text("9"), .key = text("5"));
+	emit(.id = 103, .flags = EVENT_TO_USERS, .feed = text("orders"), .to_users = to, .n_to_users = 1);
+	int rows = 0, users = 0;
+	for (int i = 0; i < MANY; i++) {
+		const char *frame;
+		while (clients[i].session != NULL && (frame = next(&clients[i])) != NULL) {
+			rows += i % 3 == 0 && strstr(frame, "\"id\":102,") != NULL;
+			users += i % 2 == 0 && strstr(frame, "\"id\":103,") != NULL;
+		}
+	}
+	is_int(rows, 17, "all that are left have the row");
+	is_int(users, 33, "and their users' channel");
 	for (int i = 0; i < MANY; i++)
-		if (i % 3 == 0)
-			leave(&clients[i]);
-	for (int i = 0; i < MANY; i++)
-		if (i % 3 != 0)
+		if (clients[i].session != NULL)
 			leave(&clients[i]);
 	is_int(metrics.subscriptions, 0, "slots stayed true");
 	is_int(route_channels(world.hub->route), 0, "no channel left");

@@ -92,6 +92,23 @@ static void test_memory(void)
 	world_end();
 }
 
+static void test_resync_meanwhile(void)
+{
+	struct client a;
+	world_begin(1 << 20);
+	emit_to(101);
+	enter(&a, "42", "\"units\":[7]");
+	subscribe_since(&a, "requests:unit:7", EPOCH, 100);
+	skip(&a);
+	emit(.id = 102, .flags = EVENT_RESYNC, .feed = text("requests"), .body = text("folded"));
+	is_int(next_id(&a), -1, "a resync that comes live waits for the replay, too");
+	pump();
+	is_int(next_id(&a), 101, "first what was missed");
+	ok(strstr(next(&a), "resync") != NULL, "then the resync");
+	is_int(next_id(&a), -1, "once");
+	world_end();
+}
+
 static void test_pace(void)
 {
 	struct client a;
@@ -278,7 +295,14 @@ static void test_ahead(void)
 	/* Another bridge has read up to 105 and its client comes here: the database has it, we do not yet. */
 	for (int64_t id = 101; id <= 105; id++) {
 		struct event event = {.id = id, UNIT7, .body = text("{\"n\":0")};
-		world.log[world.n_log++] = event_new(&event);
+		struct event moved = {.id = id,
+		                      .flags = EVENT_TO_ROW,
+		                      .feed = text("orders"),
+		                      .unit = text("9"),
+		                      .key = text("5"),
+		                      .body = text("{\"n\":0")};
+		/* The row was another unit's for a while, before the cursor. */
+		world.log[world.n_log++] = event_new(id == 102 ? &moved : &event);
 	}
 	subscribe_since(&a, "requests:unit:7", EPOCH, 103);
 	is_str(next(&a),
@@ -570,6 +594,7 @@ static void test_at_random(unsigned seed)
 int main(void)
 {
 	test_memory();
+	test_resync_meanwhile();
 	test_pace();
 	test_slices();
 	test_log();

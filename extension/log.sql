@@ -195,18 +195,9 @@ BEGIN
 END
 $$;
 
--- Locks a table for TRUNCATE if nobody uses it now.
+-- Locks a table for TRUNCATE if nobody uses it for a moment; never waits in the queue.
 CREATE FUNCTION livefeed.lock_child(child text) RETURNS boolean
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-	AS $$
-BEGIN
-	EXECUTE format('LOCK TABLE ONLY livefeed.%I IN ACCESS EXCLUSIVE MODE NOWAIT', child);
-	RETURN true;
-EXCEPTION
-	WHEN lock_not_available THEN
-		RETURN false;
-END
-$$;
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'livefeed_lock_child';
 
 CREATE FUNCTION livefeed.is_empty(child text) RETURNS boolean
 	LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp

@@ -54,14 +54,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
 #include "batch.h"
 #include "compat.h"
 #include "event.h"
-#include "livefeed.h"
 #include "plan.h"
 #include "read.h"
 #include "tick.h"
@@ -71,9 +69,6 @@
 #define TICK_LOCK_KEY1 0x6c697665
 #define TICK_LOCK_KEY2 0x66656564
 #define TICK_LOCK_KIND 3
-
-/* Beside it, "prun": the one that prunes. */
-#define PRUNE_LOCK_KEY2 0x7072756e
 
 /* tick_wait() returns after this time even if there is nothing, to hold no snapshot for long. */
 #define TICK_WAIT_MS 1000
@@ -110,9 +105,7 @@ PG_FUNCTION_INFO_V1(livefeed_tick_wait);
 PG_FUNCTION_INFO_V1(livefeed_look_order);
 PG_FUNCTION_INFO_V1(livefeed_epoch);
 PG_FUNCTION_INFO_V1(livefeed_tick_lock);
-PG_FUNCTION_INFO_V1(livefeed_prune_lock);
 PG_FUNCTION_INFO_V1(livefeed_require_own_transaction);
-PG_FUNCTION_INFO_V1(livefeed_invalidate_state);
 
 void
 tick_require_own_transaction(const char *what)
@@ -662,23 +655,5 @@ Datum
 livefeed_tick_lock(PG_FUNCTION_ARGS)
 {
 	tick_lock();
-	PG_RETURN_VOID();
-}
-
-/* livefeed.prune_lock(): true, unless another transaction prunes; then nobody waits */
-Datum
-livefeed_prune_lock(PG_FUNCTION_ARGS)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, TICK_LOCK_KEY1, PRUNE_LOCK_KEY2, TICK_LOCK_KIND);
-	PG_RETURN_BOOL(LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL);
-}
-
-/* livefeed.invalidate_state(): all backends read livefeed.state anew, once this transaction commits */
-Datum
-livefeed_invalidate_state(PG_FUNCTION_ARGS)
-{
-	CacheInvalidateRelcacheByRelid(livefeed_relation("state"));
 	PG_RETURN_VOID();
 }

@@ -140,6 +140,7 @@ describe('channels', () => {
   it('tells a unit that a row left it and another that it came', async () => {
     await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (200, 7, 'wanders')`);
     const [seven, eight, admin] = [await as('s', { units: [7] }), await as('e', { units: [8] }), await as('a', { roles: ['admin'] })];
+    await seven.caughtUp(db); // the insert is not to come live
     await seven.subscribe('requests:unit:7');
     await eight.subscribe('requests:unit:8');
     await admin.subscribe('requests');

@@ -613,7 +613,9 @@ watch_complain(const Watch *watch, const char *problem)
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("livefeed watch of relation \"%s\" is broken: %s", watch->relation_name, problem),
-			 errdetail("The row is written, but its event is lost; clients are told to refetch."),
+			 watch->feed != NULL
+			 ? errdetail("The row is written, but its event is lost; clients are told to refetch.")
+			 : errdetail("The row is written, but there is no event."),
 			 errhint("Call livefeed.watch() again, or livefeed.unwatch().")));
 }
 

@@ -80,26 +80,26 @@ FROM pg_trigger t JOIN pg_depend d ON d.classid = 'pg_trigger'::regclass AND d.o
 WHERE tgrelid = 't'::regclass ORDER BY tgname;
 
 -- One table a feed.
-CREATE TABLE other (id int PRIMARY KEY);
-SELECT livefeed.watch('other', 'things');
+CREATE TABLE second (id int PRIMARY KEY);
+SELECT livefeed.watch('second', 'things');
 SELECT livefeed.declare_feed('things');
 SELECT livefeed.declare_feed('alerts');
-SELECT livefeed.watch('other', 'alerts');
+SELECT livefeed.watch('second', 'alerts');
 -- By hand it can be made, but the older watch has the feed, and a declared feed is declared.
-CREATE TRIGGER byhand AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('{"feed": "things", "key": ["id"]}');
-INSERT INTO other VALUES (1);
-INSERT INTO other VALUES (2);
-SELECT relation, feed, problem FROM livefeed.watches WHERE relation IN ('t'::regclass, 'other'::regclass) ORDER BY 1;
+CREATE TRIGGER byhand AFTER INSERT ON second FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('{"feed": "things", "key": ["id"]}');
+INSERT INTO second VALUES (1);
+INSERT INTO second VALUES (2);
+SELECT relation, feed, problem FROM livefeed.watches WHERE relation IN ('t'::regclass, 'second'::regclass) ORDER BY 1;
 SELECT relation FROM livefeed.feeds WHERE feed = 'things';
-SELECT livefeed.unwatch('other');
-CREATE TRIGGER byhand AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('{"feed": "alerts", "key": ["id"]}');
-INSERT INTO other VALUES (3);
-SELECT livefeed.unwatch('other');
-CREATE TRIGGER byhand AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('no json');
-INSERT INTO other VALUES (4);
-SELECT relation, feed, problem FROM livefeed.watches WHERE relation = 'other'::regclass;
-SELECT livefeed.watch('other');
-SELECT relation, feed, problem FROM livefeed.watches WHERE relation = 'other'::regclass;
+SELECT livefeed.unwatch('second');
+CREATE TRIGGER byhand AFTER INSERT ON second FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('{"feed": "alerts", "key": ["id"]}');
+INSERT INTO second VALUES (3);
+SELECT livefeed.unwatch('second');
+CREATE TRIGGER byhand AFTER INSERT ON second FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('no json');
+INSERT INTO second VALUES (4);
+SELECT relation, feed, problem FROM livefeed.watches WHERE relation = 'second'::regclass;
+SELECT livefeed.watch('second');
+SELECT relation, feed, problem FROM livefeed.watches WHERE relation = 'second'::regclass;
 SELECT livefeed.hide('alerts'), livefeed.hide('alerts');
 SELECT count(*) FROM livefeed.log WHERE feed IN ('things', 'alerts') AND flags < 512 AND key IN ('1', '2', '3');
 
@@ -108,8 +108,8 @@ SELECT livefeed.unwatch(NULL);
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal;
 
 -- Renamed and dropped with its table; a search path that lies does not matter.
-ALTER TABLE other RENAME TO renamed;
-SELECT relation, feed, problem FROM livefeed.watches WHERE feed = 'other';
+ALTER TABLE second RENAME TO renamed;
+SELECT relation, feed, problem FROM livefeed.watches WHERE feed = 'second';
 
 CREATE FUNCTION jsonb_in(text) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
 SET search_path = definition, pg_catalog;
@@ -117,7 +117,7 @@ SELECT livefeed.watch('t');
 SELECT livefeed.unwatch('t');
 SET search_path = definition;
 DROP TABLE renamed;
-SELECT count(*) FROM livefeed.watches WHERE feed = 'other';
+SELECT count(*) FROM livefeed.watches WHERE feed = 'second';
 
 -- Settings.
 SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'livefeed.%' ORDER BY name;

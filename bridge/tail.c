@@ -1,5 +1,5 @@
 /*
- * tail.c - the stream of events out of the database (tail.h).
+ * tail.c - the stream of events out of the database (tail.h). forward.c hands it on.
  *
  * The life of the tail:
  *
@@ -20,25 +20,20 @@
  *    never a gap.
  *  - A page is handed on only after ReadyForQuery (connection.c): it is durable then.
  *  - At most one page of each connection waits (pages); neither asks for the next before it was forwarded.
- *  - A page is forwarded in parts of PART_ROWS and PART_BYTES; between two the loop turns, so that sockets are
+ *  - A page is forwarded in parts; between two the loop turns, so that sockets are
  *    served and sessions flushed.
  *  - Behind a control event nothing is forwarded until the definitions were loaded again (blocked).
  *  - Nothing is in flight over a loss: what was not forwarded by then is dropped and read again.
  */
-#include "tail.h"
+#include "tail_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "backoff.h"
-#include "connection.h"
 #include "log.h"
 #include "metrics.h"
-#include "probe.h"
-#include "rows.h"
-#include "ticker.h"
 
 #define CONNECT_TIMEOUT_MS 5000
 #define QUERY_TIMEOUT_MS 15000
@@ -46,60 +41,13 @@
 #define STOP_TIMEOUT_MS 1000
 #define LOOK_EVERY_MS 1000
 #define SEEN_EVERY_LOOKS 5
+#define HURRY_MS 200
+#define HURRIED_LOOKS 25
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 5000
 #define PAGE_ROWS "1000"
 #define PAGE_BYTES "1048576"
-#define PART_ROWS 1000
-#define PART_BYTES (256 * 1024)
-#define EPOCH_MAX 17
 
-struct page {
-	PGresult *result; /* NULL: none */
-	int row; /* the next to forward */
-	int64_t asked_after;
-	unsigned asked_in; /* the history that was being read then */
-	struct rows_mark mark;
-};
-
-enum { FROM_READER, FROM_TICKER, N_PAGES };
-
-struct tail {
-	uv_loop_t *loop;
-	struct tail_events events;
-	char *dsn, *bridge, *version;
-
-	struct connection *reader;
-	struct ticker *ticker;
-	uv_timer_t *second; /* looks */
-	uv_timer_t *retry; /* the next connect, or the end of stopping */
-	uv_timer_t *reload; /* definitions could not be loaded */
-	uv_idle_t *more; /* a page is not forwarded to its end */
-
-	bool running; /* steps 1 to 3 are done */
-	bool live;
-	bool was_live;
-	bool stopping, stopped;
-	struct backoff backoff;
-	struct probe probe;
-	char said[PROBE_WHY_MAX]; /* the last line to `unusable` */
-
-	bool known; /* epoch and after mean something */
-	char epoch[EPOCH_MAX];
-	int64_t after;
-	unsigned history; /* counts restarts: pages asked for before one are of no use */
-	char definitions[64]; /* fingerprint of those being used or loaded */
-	bool blocked; /* until they are loaded */
-
-	bool want_look, want_read, want_seen;
-	int looks, looks_behind;
-	struct page pages[N_PAGES];
-	int turn; /* the page being forwarded, while another waits */
-	struct rows_scratch scratch;
-};
-
-static void reader_next(struct tail *tail);
-static void forward(struct tail *tail);
 static void looked(struct connection *connection, PGresult *result, void *arg);
 
 /* ---- states */
@@ -121,15 +69,6 @@ static void set_live(struct tail *tail, bool live, const char *why)
 	tail->events.live(tail->events.arg, live, why);
 }
 
-static void drop_pages(struct tail *tail)
-{
-	for (int i = 0; i < N_PAGES; i++) {
-		PQclear(tail->pages[i].result);
-		tail->pages[i].result = NULL;
-	}
-	uv_idle_stop(tail->more);
-}
-
 static void on_retry(uv_timer_t *timer)
 {
 	struct tail *tail = timer->data;
@@ -137,12 +76,14 @@ static void on_retry(uv_timer_t *timer)
 }
 
 /* Step back to 1: whatever went wrong with the reader, or with what it is connected to. */
-static void fail(struct tail *tail, const char *why)
+void tail_fail(struct tail *tail, const char *why)
 {
 	connection_close(tail->reader);
 	ticker_stop(tail->ticker);
-	drop_pages(tail);
+	tail_drop_pages(tail);
 	uv_timer_stop(tail->second);
+	uv_timer_stop(tail->hurry);
+	tail->looks_hurried = 0;
 	tail->running = false;
 	tail->want_look = tail->want_read = tail->want_seen = false;
 	if (tail->stopping) {
@@ -160,7 +101,7 @@ static void refuse(struct tail *tail, const char *why)
 		snprintf(tail->said, sizeof tail->said, "%s", why);
 		tail->events.unusable(tail->events.arg, tail->said);
 	}
-	fail(tail, tail->said);
+	tail_fail(tail, tail->said);
 }
 
 static void on_lost(struct connection *connection, const char *message, void *arg)
@@ -171,7 +112,7 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 		snprintf(tail->said, sizeof tail->said, "%s", message);
 		log_warn("PostgreSQL cannot be reached, trying on: %s", message);
 	}
-	fail(tail, message);
+	tail_fail(tail, message);
 }
 
 /* An SQL error where none belongs. */
@@ -181,7 +122,7 @@ static void fail_query(struct tail *tail, const char *what, const PGresult *resu
 		refuse(tail, tail->probe.why);
 	} else {
 		log_warn("%s", tail->probe.why);
-		fail(tail, tail->probe.why);
+		tail_fail(tail, tail->probe.why);
 	}
 }
 
@@ -193,7 +134,7 @@ static bool ask(struct tail *tail, const char *sql, int n, const char *const *pa
 
 /* ---- definitions */
 
-static void reload(struct tail *tail)
+void tail_reload(struct tail *tail)
 {
 	tail->blocked = true;
 	uv_timer_stop(tail->reload);
@@ -202,7 +143,7 @@ static void reload(struct tail *tail)
 
 static void on_reload(uv_timer_t *timer)
 {
-	reload(timer->data);
+	tail_reload(timer->data);
 }
 
 void tail_definitions_loaded(struct tail *tail, bool ok)
@@ -218,153 +159,8 @@ void tail_definitions_loaded(struct tail *tail, bool ok)
 	if (tail->running && tail->known) {
 		set_live(tail, true, "connected");
 	}
-	forward(tail);
-	reader_next(tail);
-}
-
-/* ---- pages */
-
-static void restart(struct tail *tail, const char *epoch, int64_t head, const char *reason)
-{
-	snprintf(tail->epoch, sizeof tail->epoch, "%s", epoch);
-	tail->after = head;
-	tail->known = true;
-	tail->history++;
-	metrics.tail_head = head;
-	tail->events.restart(tail->events.arg, tail->epoch, head, reason);
-}
-
-/*
- * Before the first row of a page is forwarded: does it continue what we have? Its epoch is that of all its rows. In a
- * new epoch, ids of this database go on from the old ones; where they went back (a restore), so do we.
- */
-static void begin_page(struct tail *tail, const struct page *page)
-{
-	if (strcmp(page->mark.epoch, tail->epoch) != 0) {
-		int64_t head = page->mark.id < tail->after ? page->mark.id : tail->after;
-		log_warn("the database's history changed: epoch %s is now %s", tail->epoch, page->mark.epoch);
-		restart(tail, page->mark.epoch, page->mark.flags & EVENT_PRUNED ? page->mark.id : head, "epoch");
-	} else if (page->mark.flags & EVENT_PRUNED) {
-		if (page->mark.id > tail->after) {
-			log_warn("events %lld to %lld were pruned before this bridge read them", (long long)tail->after + 1,
-			         (long long)page->mark.id);
-			restart(tail, page->mark.epoch, page->mark.id, "pruned");
-		}
-	} else if (page->mark.id < page->asked_after) {
-		log_warn("the database's history went back from id %lld to %lld", (long long)page->asked_after,
-		         (long long)page->mark.id);
-		restart(tail, page->mark.epoch, page->mark.id, "epoch");
-	}
-}
-
-/* Frees a page and lets its connection ask for the next. */
-static void free_page(struct tail *tail, int from, bool more)
-{
-	struct page *page = &tail->pages[from];
-	PQclear(page->result);
-	page->result = NULL;
-	if (from == FROM_TICKER) {
-		tail->pages[from].asked_in = tail->history;
-		ticker_go_on(tail->ticker, tail->after);
-	} else if (more) {
-		tail->want_read = true;
-	}
-}
-
-static void end_page(struct tail *tail, int from)
-{
-	struct page *page = &tail->pages[from];
-	if (page->mark.id > tail->after) {
-		tail->after = page->mark.id;
-	}
-	metrics.tail_head = tail->after;
-	tail->events.advance(tail->events.arg, tail->after);
-	free_page(tail, from, page->mark.id > page->asked_after); /* the reader reads until a page brings nothing */
-}
-
-/* One part of a page. Returns false when the loop should turn, or nothing can be forwarded now. */
-static bool forward_part(struct tail *tail, int from)
-{
-	struct page *page = &tail->pages[from];
-	int last = PQntuples(page->result) - 1;
-	size_t bytes = 0;
-	if (page->asked_in != tail->history) {
-		free_page(tail, from, true);
-		return true;
-	}
-	if (page->row == 0) {
-		begin_page(tail, page);
-		page->asked_in = tail->history;
-	}
-	for (int rows = 0; page->row < last && rows < PART_ROWS && bytes < PART_BYTES; rows++) {
-		struct event event;
-		if (!rows_event(page->result, page->row, &tail->scratch, &event)) {
-			log_error("row %d after id %lld of the log is malformed: is the extension that of this bridge (%s)?",
-			          page->row, (long long)tail->after, tail->version);
-			fail(tail, "malformed row in the log");
-			return false;
-		}
-		page->row++;
-		if (event.id <= tail->after) {
-			continue;
-		}
-		/* The row points into the page; what is handed on is kept by the history and has to stand alone. */
-		struct event *own = event_new(&event);
-		if (own == NULL) {
-			fail(tail, "out of memory");
-			return false;
-		}
-		tail->after = event.id;
-		bytes += event.body.len;
-		tail->events.event(tail->events.arg, own);
-		event_unref(own);
-		if (event.flags & EVENT_CONTROL) {
-			tail->events.advance(tail->events.arg, tail->after);
-			reload(tail);
-			return false;
-		}
-	}
-	if (page->row >= last) {
-		end_page(tail, from);
-	} else {
-		tail->events.advance(tail->events.arg, tail->after);
-	}
-	return true;
-}
-
-static void on_more(uv_idle_t *idle)
-{
-	struct tail *tail = idle->data;
-	uv_idle_stop(idle);
-	forward(tail);
-	reader_next(tail);
-}
-
-/* Forwards a part of the page whose turn it is; the rest in later turns of the loop. */
-static void forward(struct tail *tail)
-{
-	if (tail->blocked || !tail->known) {
-		return;
-	}
-	if (!tail->pages[tail->turn].result) {
-		tail->turn = !tail->turn;
-	}
-	if (tail->pages[tail->turn].result && forward_part(tail, tail->turn) &&
-	    (tail->pages[FROM_READER].result || tail->pages[FROM_TICKER].result)) {
-		uv_idle_start(tail->more, on_more);
-	}
-}
-
-static void take_page(struct tail *tail, int from, PGresult *result, const struct rows_mark *mark, int64_t asked_after)
-{
-	struct page *page = &tail->pages[from];
-	page->result = result;
-	page->row = 0;
-	page->asked_after = asked_after;
-	page->mark = *mark;
-	if (!uv_is_active((uv_handle_t *)tail->more)) {
-		forward(tail);
-	}
+	tail_forward(tail);
+	tail_reader_next(tail);
 }
 
 static void on_ticker_page(void *arg, PGresult *result, int64_t asked_after)
@@ -375,8 +171,8 @@ static void on_ticker_page(void *arg, PGresult *result, int64_t asked_after)
 		PQclear(result);
 		return;
 	}
-	take_page(tail, FROM_TICKER, result, &mark, asked_after);
-	reader_next(tail);
+	tail_take_page(tail, FROM_TICKER, result, &mark, asked_after);
+	tail_reader_next(tail);
 }
 
 static void was_read(struct connection *connection, PGresult *result, void *arg)
@@ -391,12 +187,12 @@ static void was_read(struct connection *connection, PGresult *result, void *arg)
 		return;
 	}
 	if (tail->stopping) {
-		reader_next(tail);
+		tail_reader_next(tail);
 		return;
 	}
 	connection_keep_result(connection);
-	take_page(tail, FROM_READER, result, &mark, tail->pages[FROM_READER].asked_after);
-	reader_next(tail);
+	tail_take_page(tail, FROM_READER, result, &mark, tail->pages[FROM_READER].asked_after);
+	tail_reader_next(tail);
 }
 
 /* ---- the reader's queries */
@@ -409,7 +205,7 @@ static void was_seen(struct connection *connection, PGresult *result, void *arg)
 		log_warn("livefeed.bridge_seen failed: %s", connection_error(result));
 	}
 	if (result) {
-		reader_next(tail);
+		tail_reader_next(tail);
 	}
 }
 
@@ -418,7 +214,7 @@ static void was_unregistered(struct connection *connection, PGresult *result, vo
 	struct tail *tail = arg;
 	(void)connection;
 	if (result) {
-		fail(tail, "stopped");
+		tail_fail(tail, "stopped");
 	}
 }
 
@@ -457,7 +253,7 @@ static void send_seen(struct tail *tail)
 }
 
 /* The reader does one thing at a time; this chooses it. */
-static void reader_next(struct tail *tail)
+void tail_reader_next(struct tail *tail)
 {
 	if (!tail->running || !connection_is_ready(tail->reader) || connection_is_busy(tail->reader)) {
 		return;
@@ -479,7 +275,7 @@ static void on_notified(struct connection *connection, int backend_pid, const ch
 	(void)connection, (void)payload; /* anybody can NOTIFY: a bell, no more */
 	if (!ticker_is_backend(tail->ticker, backend_pid)) {
 		tail->want_read = true;
-		reader_next(tail);
+		tail_reader_next(tail);
 	}
 }
 
@@ -487,7 +283,7 @@ void tail_read_to(struct tail *tail, int64_t head)
 {
 	if (head > tail->after) {
 		tail->want_read = true;
-		reader_next(tail);
+		tail_reader_next(tail);
 	}
 }
 
@@ -499,7 +295,51 @@ static void on_second(uv_timer_t *timer)
 		tail->want_seen = true;
 	}
 	ticker_second(tail->ticker);
-	reader_next(tail);
+	tail_reader_next(tail);
+}
+
+static void on_hurry(uv_timer_t *timer)
+{
+	struct tail *tail = timer->data;
+	tail->want_look = true;
+	if (--tail->looks_hurried <= 0) {
+		uv_timer_stop(timer);
+	}
+	tail_reader_next(tail);
+}
+
+/* What a look tells of the position. */
+static void compare_head(struct tail *tail, struct text epoch, int64_t head)
+{
+	if (epoch.len == strlen(tail->epoch) && memcmp(epoch.bytes, tail->epoch, epoch.len) == 0 && head == tail->after) {
+		tail->looks_behind = 0;
+		return;
+	}
+	/* Of the ticker, its own pages are on their way, unless that lasts. */
+	tail->looks_behind++;
+	if (!ticker_is_active(tail->ticker) || tail->looks_behind > 1) {
+		tail->want_read = true;
+	}
+	if (!ticker_is_active(tail->ticker) && tail->looks_hurried == 0) {
+		/*
+		 * A tick whose bell did not ring: its bridge may have been stopped in between. The next events would wait for
+		 * a look that sees them, and one that sees them still there.
+		 */
+		tail->looks_hurried = HURRIED_LOOKS;
+		uv_timer_start(tail->hurry, on_hurry, HURRY_MS, HURRY_MS);
+	}
+}
+
+static void compare_definitions(struct tail *tail, struct text definitions)
+{
+	char now[sizeof tail->definitions];
+	snprintf(now, sizeof now, "%.*s", (int)definitions.len, definitions.bytes ? definitions.bytes : "");
+	if (strcmp(now, tail->definitions) != 0 || !tail->live) {
+		memcpy(tail->definitions, now, sizeof now);
+		if (!tail->blocked) {
+			tail_reload(tail);
+		}
+	}
 }
 
 static void looked(struct connection *connection, PGresult *result, void *arg)
@@ -520,34 +360,22 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 	struct text epoch = rows_text(result, 0, 0), definitions = rows_text(result, 0, 4);
 	int64_t head = rows_int8(result, 0, 1);
 	bool no_ticker = !rows_text(result, 0, 2).bytes, stale = rows_bool(result, 0, 3);
-	bool other_epoch = epoch.len != strlen(tail->epoch) || memcmp(epoch.bytes, tail->epoch, epoch.len) != 0;
 
 	if (!tail->known) {
 		char first[EPOCH_MAX];
 		snprintf(first, sizeof first, "%.*s", (int)epoch.len, epoch.bytes ? epoch.bytes : "");
-		restart(tail, first, head, NULL);
-	} else if (other_epoch || head != tail->after) {
-		/* The ticker's own pages are on their way, unless that lasts. */
-		tail->looks_behind++;
-		tail->want_read = tail->want_read || !ticker_is_active(tail->ticker) || tail->looks_behind > 1;
+		tail_restart(tail, first, head, NULL);
 	} else {
-		tail->looks_behind = 0;
+		compare_head(tail, epoch, head);
 	}
-	if (definitions.len != strlen(tail->definitions) ||
-	    memcmp(definitions.bytes ? definitions.bytes : "", tail->definitions, definitions.len) != 0 || !tail->live) {
-		snprintf(tail->definitions, sizeof tail->definitions, "%.*s", (int)definitions.len,
-		         definitions.bytes ? definitions.bytes : "");
-		if (!tail->blocked) {
-			reload(tail);
-		}
-	}
+	compare_definitions(tail, definitions);
 	if (no_ticker || stale) {
 		if (!ticker_is_open(tail->ticker)) {
 			tail->pages[FROM_TICKER].asked_in = tail->history;
 		}
 		ticker_start(tail->ticker, tail->after, stale);
 	}
-	reader_next(tail);
+	tail_reader_next(tail);
 }
 
 /* ---- connecting: steps 2 and 3 */
@@ -568,7 +396,7 @@ static void listening(struct connection *connection, PGresult *result, void *arg
 	tail->want_look = true;
 	tail->want_read = tail->known; /* what happened while we were away */
 	uv_timer_start(tail->second, on_second, LOOK_EVERY_MS, LOOK_EVERY_MS);
-	reader_next(tail);
+	tail_reader_next(tail);
 }
 
 static void registered(struct connection *connection, PGresult *result, void *arg)
@@ -593,7 +421,7 @@ static void probed(struct probe *probe, enum probe_outcome outcome, void *arg)
 			refuse(tail, probe->why);
 		} else {
 			log_warn("%s", probe->why);
-			fail(tail, probe->why);
+			tail_fail(tail, probe->why);
 		}
 		return;
 	}
@@ -641,6 +469,7 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, con
 	tail->bridge = strdup(settings->bridge);
 	tail->version = strdup(settings->version);
 	tail->second = new_timer(tail);
+	tail->hurry = new_timer(tail);
 	tail->retry = new_timer(tail);
 	tail->reload = new_timer(tail);
 	tail->more = malloc(sizeof *tail->more);
@@ -652,8 +481,8 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, con
 		tail->reader = connection_new(loop, tail->dsn, "livefeed-bridge", &reader_events, tail);
 		tail->ticker = ticker_new(loop, tail->dsn, settings->tick_interval_ms, on_ticker_page, tail);
 	}
-	if (!tail->dsn || !tail->bridge || !tail->version || !tail->second || !tail->retry || !tail->reload ||
-	    !tail->more || !tail->reader || !tail->ticker) {
+	if (!tail->dsn || !tail->bridge || !tail->version || !tail->second || !tail->hurry || !tail->retry ||
+	    !tail->reload || !tail->more || !tail->reader || !tail->ticker) {
 		tail_free(tail);
 		return NULL;
 	}
@@ -677,23 +506,24 @@ bool tail_is_ticker(const struct tail *tail)
 
 static void on_stop_timeout(uv_timer_t *timer)
 {
-	fail(timer->data, "stopped");
+	tail_fail(timer->data, "stopped");
 }
 
 void tail_stop(struct tail *tail)
 {
 	tail->stopping = true;
 	ticker_stop(tail->ticker);
-	drop_pages(tail);
+	tail_drop_pages(tail);
 	uv_timer_stop(tail->second);
+	uv_timer_stop(tail->hurry);
 	uv_timer_stop(tail->reload);
 	if (!tail->running) {
 		uv_timer_stop(tail->retry);
-		fail(tail, "stopped");
+		tail_fail(tail, "stopped");
 		return;
 	}
 	uv_timer_start(tail->retry, on_stop_timeout, STOP_TIMEOUT_MS, 0);
-	reader_next(tail);
+	tail_reader_next(tail);
 }
 
 bool tail_is_stopped(const struct tail *tail)
@@ -706,10 +536,10 @@ void tail_free(struct tail *tail)
 	if (!tail) {
 		return;
 	}
-	uv_handle_t *handles[] = {(uv_handle_t *)tail->second, (uv_handle_t *)tail->retry, (uv_handle_t *)tail->reload,
-	                          (uv_handle_t *)tail->more};
+	uv_handle_t *handles[] = {(uv_handle_t *)tail->second, (uv_handle_t *)tail->hurry, (uv_handle_t *)tail->retry,
+	                          (uv_handle_t *)tail->reload, (uv_handle_t *)tail->more};
 	if (tail->more) {
-		drop_pages(tail);
+		tail_drop_pages(tail);
 	}
 	for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
 		if (handles[i]) {

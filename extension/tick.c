@@ -73,6 +73,9 @@
 /* tick_wait() returns after this time even if there is nothing, to hold no snapshot for long. */
 #define TICK_WAIT_MS 1000
 
+/* So many ticks may follow each other at once. */
+#define TICK_BURST 3
+
 /* How often to look where no writer can wake us (all slots are taken). */
 #define TICK_POLL_MS 50
 
@@ -496,20 +499,28 @@ tick_sleep(long ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Sleeps until interval_ms after the former tick, and not longer if the clock was set back. */
+/*
+ * Ticks follow each other at once while there is little to do, and interval_ms
+ * apart under load, so that batches grow: a few may come early, as many as were
+ * left out before. Kept as the time at which the next would be due if each were
+ * interval_ms after the one before.
+ */
 static void
-tick_pace(TimestampTz former, int interval_ms)
+tick_pace(int interval_ms)
 {
+	static TimestampTz due = 0;
+	int			slack_ms = interval_ms * TICK_BURST;
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz until = TimestampTzPlusMilliseconds(former, interval_ms);
 
-	if (until > TimestampTzPlusMilliseconds(now, interval_ms))
-		until = TimestampTzPlusMilliseconds(now, interval_ms);
-	while ((now = GetCurrentTimestamp()) < until)
+	/* Not longer than that, if the clock was set back. */
+	due = Min(Max(due, now), TimestampTzPlusMilliseconds(now, slack_ms + interval_ms));
+	while (due > TimestampTzPlusMilliseconds(now, slack_ms))
 	{
 		ResetLatch(MyLatch);
-		tick_sleep((long) ((until - now + 999) / 1000));
+		tick_sleep((long) ((due - now + 999) / 1000) - slack_ms);
+		now = GetCurrentTimestamp();
 	}
+	due = TimestampTzPlusMilliseconds(due, interval_ms);
 }
 
 /* Waits for events and ticks them; false: this backend is not the ticker any more. */
@@ -537,7 +548,7 @@ tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 			int			level;
 			int64		tick;
 
-			tick_pace(last.tick.at, interval_ms);
+			tick_pace(interval_ms);
 			level = tick_begin();
 			tick = tick_make();
 			tick_end(level);

@@ -280,7 +280,7 @@ static void set_clock(int64_t passed_ms)
 	hub_tick_clock(world.hub, world.now_ms, WALL_S + world.now_ms / 1000);
 }
 
-static void world_begin(size_t history_bytes)
+TAP_UNUSED static void world_begin(size_t history_bytes)
 {
 	memset(&world, 0, sizeof(world));
 	memset(&metrics, 0, sizeof(metrics));
@@ -315,7 +315,7 @@ static void world_begin(size_t history_bytes)
 	hub_live(world.hub, true);
 }
 
-static void world_end(void)
+TAP_UNUSED static void world_end(void)
 {
 	hub_free(world.hub);
 	history_free(world.history);

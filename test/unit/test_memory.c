@@ -241,6 +241,10 @@ static long play(long fail, bool all)
 int main(void)
 {
 	long all = play(0, false);
+	if (all == 0) {
+		ok(true, "another allocator stands in for ours (valgrind): left to the plain run");
+		return tap_done();
+	}
 	ok(all > 300, "the minute is busy (%ld allocations)", all);
 	is_int(disorder, 0, "and in order");
 	for (long fail = 1; fail <= all; fail++)

@@ -163,7 +163,7 @@ static void deliver_one(struct hub *hub, const struct match *match, const struct
 			continue; /* the channel may be gone now, but only if this was its last */
 		if (frame == NULL)
 			frame = frame_of_event(event, &channel->name, 1);
-		session_send(subscription->session, frame);
+		session_send_event(subscription->session, frame, event->id);
 	}
 	frame_unref(frame);
 }
@@ -244,7 +244,7 @@ static void deliver_many(struct hub *hub, size_t n_matches, const struct feed *f
 			continue;
 		if (node->frame == NULL)
 			node->frame = node_frame(hub, session->node, event);
-		session_send(session, node->frame);
+		session_send_event(session, node->frame, event->id);
 	}
 	for (size_t i = 1; i < n_nodes; i++)
 		frame_unref(hub->nodes[i].frame);
@@ -286,7 +286,7 @@ static void resync_channel(struct channel *channel, void *arg)
 			continue; /* the history has it */
 		if (frame == NULL)
 			frame = resync_frame(channel, history_epoch(resync->hub->history), resync->id, resync->reason);
-		session_send(channel->subscriptions[i]->session, frame);
+		session_send_event(channel->subscriptions[i]->session, frame, resync->id);
 	}
 	frame_unref(frame);
 }

@@ -81,7 +81,6 @@ static int write_some(struct client *client, struct frame *const *frames, size_t
 	if (lws_write(client->wsi, (unsigned char *)bytes, len, LWS_WRITE_RAW) < 0) {
 		return -1;
 	}
-	metrics.frames_sent += k;
 	metrics.bytes_sent += len;
 	return (int)k;
 }

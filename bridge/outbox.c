@@ -2,8 +2,12 @@
  * outbox.c - the frames that wait for one session: a ring of references,
  * bounded in bytes.
  *
- * At the bound the session closes with 4408: what is queued still goes out, nothing is appended after the gap, and
- * the client resumes. An empty outbox takes one frame of any size, so that no client can be caught between 4408 and resume.
+ * What a live event does at the bound depends on the client. One that reads, and was only overtaken by a burst (a
+ * transaction of ten thousand rows), lags: from that event on it is sent what the history has, at its own pace, as in a
+ * replay. One whose socket has taken nothing for STALLED_MAX_MS does not read: it is closed with 4408, and what it
+ * missed it gets when it resumes. Either way nothing is appended after a gap.
+ *
+ * An empty outbox takes one frame of any size, so that no client can be caught between 4408 and resume.
  */
 #include <stdlib.h>
 
@@ -37,6 +41,18 @@ static bool outbox_grow(struct session *session)
 	return true;
 }
 
+static bool has_room(const struct session *session, const struct frame *frame)
+{
+	return session->n_frames == 0 ||
+	       session->queued_bytes + frame->len <= (uint64_t)session->hub->limits.max_queue_bytes;
+}
+
+static void shut_slow(struct session *session)
+{
+	metrics.queue_overflows++;
+	session_shut(session, CLOSE_TOO_SLOW, "too slow");
+}
+
 void session_send(struct session *session, struct frame *frame)
 {
 	if (session->state >= SESSION_CLOSING)
@@ -45,9 +61,8 @@ void session_send(struct session *session, struct frame *frame)
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
 	}
-	if (session->n_frames > 0 && session->queued_bytes + frame->len > (uint64_t)session->hub->limits.max_queue_bytes) {
-		metrics.queue_overflows++;
-		session_shut(session, CLOSE_TOO_SLOW, "too slow");
+	if (!has_room(session, frame)) {
+		shut_slow(session);
 		return;
 	}
 	if (session->n_frames == session->capacity && !outbox_grow(session)) {
@@ -58,8 +73,29 @@ void session_send(struct session *session, struct frame *frame)
 	session->n_frames++;
 	session->queued_bytes += frame->len;
 	session->used = true;
-	if (session->n_frames == 1)
+	if (session->n_frames == 1) {
+		session->progress_ms = session->hub->now_ms;
 		outbox_wake(session);
+	}
+}
+
+void session_send_event(struct session *session, struct frame *frame, int64_t id)
+{
+	if (session->state >= SESSION_CLOSING || frame == NULL || has_room(session, frame)) {
+		session_send(session, frame);
+		return;
+	}
+	session->lagging = true;
+	outbox_check(session);
+	if (session->state < SESSION_CLOSING && !replay_lag(session, id - 1))
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
+}
+
+void outbox_check(struct session *session)
+{
+	if (session->lagging && session->n_frames > 0 &&
+	    session->hub->now_ms - session->progress_ms >= STALLED_MAX_MS)
+		shut_slow(session);
 }
 
 void session_reply(struct session *session, struct frame *frame)
@@ -85,10 +121,12 @@ void session_sent(struct session *session, size_t n)
 		struct frame *frame = session->ring[session->first];
 		session->first = (session->first + 1) & (session->capacity - 1);
 		session->queued_bytes -= frame->len;
-		metrics.bytes_sent += frame->len;
 		frame_unref(frame);
 	}
 	session->n_frames -= (uint32_t)n;
+	session->progress_ms = session->hub->now_ms;
+	if (session->n_frames == 0)
+		session->lagging = false;
 	metrics.frames_sent += n;
 	if (session->n_frames == 0 && session->capacity > OUTBOX_KEEP_SLOTS)
 		outbox_clear(session); /* a burst's ring is not kept */

@@ -92,6 +92,18 @@ bool replay_hold(struct subscription *subscription)
 	return true;
 }
 
+bool replay_lag(struct session *session, int64_t after)
+{
+	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next) {
+		if (s->replay != NULL)
+			continue;
+		if (!replay_start(s, after, false))
+			return false;
+		replay_move(session->hub, s->replay, REPLAY_BLOCKED);
+	}
+	return true;
+}
+
 void replay_release(struct replay *replay)
 {
 	replay_move(replay->subscription->session->hub, replay, REPLAY_READY);

@@ -356,6 +356,8 @@ void session_check_deadline(struct session *session)
 		session_shut(session, CLOSE_TOKEN, "token is expired");
 	} else if (hub->limits.max_session_ms > 0 && age_ms >= hub->limits.max_session_ms) {
 		session_shut(session, CLOSE_MAX_SESSION, "session has reached its longest time");
+	} else {
+		outbox_check(session);
 	}
 	outbox_trim(session);
 }

@@ -36,6 +36,7 @@
 #define PUMP_COST_MAX_NS 1000000
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
+#define STALLED_MAX_MS 500
 #define ROW_WAITER_BUCKETS 256
 #define EPOCH_MAX_BYTES 17
 
@@ -75,6 +76,7 @@ struct session {
 
 	uint64_t number;
 	int64_t opened_ms;
+	int64_t progress_ms; /* when the transport last took a frame, or the outbox began to fill */
 	int64_t expiry_s;
 	int64_t rate_at_ms;
 	int64_t rate_credit; /* thousandths of a message */
@@ -85,6 +87,7 @@ struct session {
 	bool woken; /* the transport was told and has not come yet */
 	bool used; /* the outbox was, since the last look */
 	bool paging; /* a page of the log is being read for it */
+	bool lagging; /* live events overtook its outbox; until that is empty */
 };
 
 enum replay_state {
@@ -213,6 +216,10 @@ struct hub {
 /* ---- outbox.c */
 /* Appends; takes a reference of its own. NULL is a frame that could not be made: the session closes. */
 void session_send(struct session *session, struct frame *frame);
+/* The same for a live event: who has no room for it lags from here on (session_lag). */
+void session_send_event(struct session *session, struct frame *frame, int64_t id);
+/* Has a session that lags stalled, too? Then it is closed. */
+void outbox_check(struct session *session);
 /* The same, and gives up the caller's reference. */
 void session_reply(struct session *session, struct frame *frame);
 void outbox_wake(struct session *session);
@@ -258,6 +265,8 @@ bool event_matches(const struct event *event, const struct channel *channel, boo
 struct frame *resync_frame(const struct channel *channel, const char *epoch, int64_t id, const char *reason);
 
 /* ---- replay.c */
+/* What is live in this session goes on as a replay of what comes after this id. False: out of memory. */
+bool replay_lag(struct session *session, int64_t after);
 bool replay_start(struct subscription *subscription, int64_t after, bool elder);
 /* Stops the replay until the row's access was asked for again. False: out of memory. */
 bool replay_hold(struct subscription *subscription);

@@ -143,6 +143,8 @@ static void test_pace(void)
 	big[0] = '{';
 	for (id = 1111; id < 1115; id++)
 		emit(.id = id, UNIT7, .body = {big, sizeof(big)});
+	set_clock(1000);
+	hub_check_deadlines(world.hub);
 	is_int(close_code(&a), 4408, "live, four frames are too many for the bound");
 	enter(&a, "42", "\"units\":[7]");
 	subscribe_since(&a, "requests:unit:7", EPOCH, 1110);

@@ -282,13 +282,46 @@ static void test_outbox(void)
 	is_int(a.wakes, 2, "woken once for nine");
 	is_int(session_output(a.session, frames, 8), 8, "no more than asked for");
 	ok(frames[0]->id == 102 && frames[7]->id == 109, "in order");
+	set_clock(499);
 	big_event(111, 10000);
-	is_int(close_code(&a), 4408, "the bound is reached");
+	is_int(close_code(&a), 0, "the bound is reached by one who may yet read: it lags");
+	ok(a.session->subscriptions->replay != NULL, "and goes on by a replay");
+	set_clock(1);
+	hub_check_deadlines(world.hub);
+	is_int(close_code(&a), 4408, "who takes nothing for half a second is closed");
 	is_int(a.wakes, 3, "woken to close");
 	is_int(metrics.queue_overflows, 1, "and counted");
 	big_event(112, 10);
 	is_int(skip(&a), 9, "what was queued goes out, nothing after the gap");
 	is_int(metrics.frames_sent, 3 + 9, "frames are counted when they are sent");
+	world_end();
+}
+
+/* A burst of several times the bound, to one who reads: everything once, in order, without 4408. */
+static void test_lag(void)
+{
+	struct client a;
+	struct frame *frames[4];
+	int64_t expected = 101, wrong = 0;
+	world_begin(16 << 20);
+	enter(&a, "42", "\"units\":[7]");
+	subscribe(&a, "requests:unit:7");
+	skip(&a);
+	for (int i = 0; i < 100; i++)
+		big_event(101 + i, 10000);
+	for (int turn = 0; turn < 1000 && expected <= 200; turn++) {
+		size_t n = session_output(a.session, frames, 4);
+		for (size_t i = 0; i < n; i++)
+			wrong += frames[i]->id != expected++;
+		session_sent(a.session, n);
+		set_clock(400);
+		hub_check_deadlines(world.hub);
+		hub_pump(world.hub);
+	}
+	is_int(expected, 201, "all of the burst came");
+	is_int(wrong, 0, "in order, once");
+	is_int(close_code(&a), 0, "and nobody was closed");
+	ok(a.session->subscriptions->replay == NULL && !a.session->lagging, "live again");
 	world_end();
 }
 
@@ -402,6 +435,7 @@ int main(void)
 	test_users();
 	test_transport_closes();
 	test_outbox();
+	test_lag();
 	test_ring();
 	test_drain();
 	test_path();

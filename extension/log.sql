@@ -74,6 +74,10 @@ BEGIN
 	WHILE n < p_max LOOP
 		FOR r IN SELECT * FROM livefeed.read(after, 1000, p_feed) e LOOP
 			IF r.flags & mark <> 0 THEN
+				IF r.flags & pruned <> 0 AND p_since IS NOT NULL THEN
+					RAISE EXCEPTION 'events after cursor "%" were removed while they were read', p_since
+						USING ERRCODE = 'invalid_parameter_value';
+				END IF;
 				mark_id := r.id;
 				mark_tick := r.tick;
 				CONTINUE;

@@ -8,11 +8,11 @@
 #
 # Wants a running server in PG* with max_prepared_transactions > 0 and the
 # extension installed (dev/cluster run -- test/stress/order.sh). Prints TAP.
-# STRESS_SECONDS (default 10) is how long the writers write. It does not test
+# STRESS_SECONDS (default 7) is how long the writers write. It does not test
 # crashes: that is test/fault.
 set -euo pipefail
 
-readonly SECONDS_LONG=${STRESS_SECONDS:-10}
+readonly SECONDS_LONG=${STRESS_SECONDS:-7}
 readonly WRITERS=8
 readonly RETENTION_EVENTS=12000 # readers may lag by that much; several rotations happen
 readonly DB=livefeed_stress_$$

@@ -114,6 +114,7 @@ static void on_advance(void *arg, int64_t head)
 {
 	(void)arg;
 	hub_advance(bridge.hub, head);
+	server_flush(bridge.server); /* before anything else is asked of the database */
 }
 
 static void on_live(void *arg, bool live, const char *why)

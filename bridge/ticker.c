@@ -1,7 +1,7 @@
 /*
  * ticker.c - ticks, bells and pruning, for the bridge that does them (ticker.h).
  *
- *   ticker connection: tick_wait -> page handed over -> ring -> (page forwarded) -> tick_wait ...
+ *   ticker connection: tick_wait -> page forwarded -> ring -> tick_wait ...
  *   keeper connection: prune, once a second, apart from the ticker, because pruning truncates tables and
  *                      nothing may stand in the way of the stream.
  *
@@ -97,8 +97,7 @@ static void ticked(struct connection *connection, PGresult *result, void *arg)
 	ticker->ring = ticker->ring || mark.id > ticker->after || PQntuples(result) > 1;
 	ticker->page_out = true;
 	connection_keep_result(connection);
-	/* The bell goes out while we forward. */
-	next(ticker);
+	/* Our own sessions first: the bells, for others, go out when the page was forwarded. */
 	ticker->page(ticker->arg, result, ticker->after);
 }
 
@@ -119,12 +118,15 @@ static void next(struct ticker *ticker)
 	if (!connection_is_ready(ticker->connection) || connection_is_busy(ticker->connection)) {
 		return;
 	}
+	if (ticker->page_out) {
+		return;
+	}
 	if (ticker->ring) {
 		ticker->ring = false;
 		connection_query(ticker->connection, "SELECT livefeed.ring()", 0, NULL, false, RING_TIMEOUT_MS, rung, ticker);
 		return;
 	}
-	if (ticker->page_out || uv_is_active((uv_handle_t *)ticker->pause)) {
+	if (uv_is_active((uv_handle_t *)ticker->pause)) {
 		return;
 	}
 	char after[24], max[24];

@@ -7,6 +7,8 @@
  * replay. One whose socket has taken nothing for STALLED_MAX_MS does not read: it is closed with 4408, and what it
  * missed it gets when it resumes. Either way nothing is appended after a gap.
  *
+ * Answers and status have a small reserve above the bound, so that who lags may still ping.
+ *
  * An empty outbox takes one frame of any size, so that no client can be caught between 4408 and resume.
  */
 #include <stdlib.h>
@@ -41,10 +43,10 @@ static bool outbox_grow(struct session *session)
 	return true;
 }
 
-static bool has_room(const struct session *session, const struct frame *frame)
+static bool has_room(const struct session *session, const struct frame *frame, uint64_t reserve)
 {
 	return session->n_frames == 0 ||
-	       session->queued_bytes + frame->len <= (uint64_t)session->hub->limits.max_queue_bytes;
+	       session->queued_bytes + frame->len <= (uint64_t)session->hub->limits.max_queue_bytes + reserve;
 }
 
 static void shut_slow(struct session *session)
@@ -61,7 +63,7 @@ void session_send(struct session *session, struct frame *frame)
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
 	}
-	if (!has_room(session, frame)) {
+	if (!has_room(session, frame, CONTROL_RESERVE_BYTES)) {
 		shut_slow(session);
 		return;
 	}
@@ -81,7 +83,7 @@ void session_send(struct session *session, struct frame *frame)
 
 void session_send_event(struct session *session, struct frame *frame, int64_t id)
 {
-	if (session->state >= SESSION_CLOSING || frame == NULL || has_room(session, frame)) {
+	if (session->state >= SESSION_CLOSING || frame == NULL || has_room(session, frame, 0)) {
 		session_send(session, frame);
 		return;
 	}
@@ -93,8 +95,7 @@ void session_send_event(struct session *session, struct frame *frame, int64_t id
 
 void outbox_check(struct session *session)
 {
-	if (session->lagging && session->n_frames > 0 &&
-	    session->hub->now_ms - session->progress_ms >= STALLED_MAX_MS)
+	if (session->lagging && session->n_frames > 0 && session->hub->now_ms - session->progress_ms >= STALLED_MAX_MS)
 		shut_slow(session);
 }
 

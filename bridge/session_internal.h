@@ -37,6 +37,7 @@
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
 #define STALLED_MAX_MS 500
+#define CONTROL_RESERVE_BYTES 16384
 #define ROW_WAITER_BUCKETS 256
 #define EPOCH_MAX_BYTES 17
 
@@ -216,7 +217,7 @@ struct hub {
 /* ---- outbox.c */
 /* Appends; takes a reference of its own. NULL is a frame that could not be made: the session closes. */
 void session_send(struct session *session, struct frame *frame);
-/* The same for a live event: who has no room for it lags from here on (session_lag). */
+/* The same for a live event: who has no room for it lags from here on (replay_lag). */
 void session_send_event(struct session *session, struct frame *frame, int64_t id);
 /* Has a session that lags stalled, too? Then it is closed. */
 void outbox_check(struct session *session);

@@ -51,10 +51,9 @@ static char *read_file(const char *name, size_t *len)
 
 static bool set_secret(struct access *access, const char *bytes, size_t len, const char **why)
 {
-	/* An editor's last newline is not part of the secret. */
-	if (len > 0 && bytes[len - 1] == '\n') {
-		len--;
-		len -= len > 0 && bytes[len - 1] == '\r';
+	if (bytes && len < ACCESS_SECRET_ADVISED_BYTES) {
+		log_warn("jwt-secret-file: the secret has less than %d bytes, and can be guessed; use one of 32 random bytes",
+		         ACCESS_SECRET_ADVISED_BYTES);
 	}
 	return access_set_secret(access, bytes, len, why);
 }

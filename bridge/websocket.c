@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -46,6 +47,35 @@ static bool is_plain(const char *path)
 	return strcmp(path, "/ws") == 0 || strcmp(path, "/ws/") == 0;
 }
 
+/*
+ * The request's path as the catalog wants it, percent-encoded: libwebsockets has decoded it, so that what was %2541 must not be decoded
+ * once more. (An encoded slash is a slash from here on: in a path's value it cannot be told from one that separates.)
+ */
+static bool request_path(const struct server *server, struct lws *wsi, char *to, size_t size)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	char path[CHANNEL_NAME_MAX_BYTES * 4];
+	size_t n = 0;
+	if (!transport_path(server, wsi, path, sizeof path)) {
+		return false;
+	}
+	for (const unsigned char *at = (const unsigned char *)path; *at != '\0'; at++) {
+		bool plain = isalnum(*at) || strchr("/-._~", *at) != NULL;
+		if (n + 4 > size) {
+			return false;
+		}
+		if (plain) {
+			to[n++] = (char)*at;
+		} else {
+			to[n++] = '%';
+			to[n++] = hex[*at >> 4];
+			to[n++] = hex[*at & 15];
+		}
+	}
+	to[n] = '\0';
+	return true;
+}
+
 /* 0: go on; 1: refused. In this callback `in` may be freed memory: it is not even passed on. */
 int websocket_confirm(struct server *server, struct lws *wsi)
 {
@@ -55,7 +85,7 @@ int websocket_confirm(struct server *server, struct lws *wsi)
 		http_error(wsi, 400, "bad_message", "the only upgrade is to websocket", true);
 	} else if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0) {
 		http_error(wsi, 405, "bad_message", "a WebSocket begins with GET", true);
-	} else if (!transport_path(server, wsi, path, sizeof path) ||
+	} else if (!request_path(server, wsi, path, sizeof path) ||
 	           (!is_plain(path) && !catalog_has_path(server->settings.catalog, (struct text){path, strlen(path)}))) {
 		http_error(wsi, 404, "unknown_path", "no WebSocket here", true);
 	} else if (!transport_origin_allowed(server, wsi)) {
@@ -115,7 +145,7 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	if (server->testing) {
 		return 0;
 	}
-	if (!transport_path(server, wsi, path, sizeof path)) {
+	if (!request_path(server, wsi, path, sizeof path)) {
 		return -1;
 	}
 	peer_address(wsi, peer, sizeof peer);

@@ -38,11 +38,16 @@ describe('a long transaction', () => {
     const random = seeded('longtx');
     const checker = new Checker();
     const since = await db.head();
-    const sessions = [1, 2].flatMap((unit) => [['stays', Infinity], ['comes and goes', 700]].map(([name, stay]) => ({ unit, name, stay })));
-    const house = startSessions(await Promise.all(sessions.map(async ({ unit, name, stay }) => new Session({
-      name: `${name} ${unit}`, since, checker, bridges: [bridge], random: random.child(name + unit), stay,
-      token: await db.token(name, { units: [unit], ttl: '1 day' }), channels: FEEDS.map((feed) => `${feed}:unit:${unit}`),
-    }))));
+    const sessions = [];
+    for (const unit of [1, 2]) {
+      for (const [name, stay] of [['stays', Infinity], ['comes and goes', 700]]) {
+        sessions.push(new Session({
+          name: `${name} ${unit}`, since, checker, bridges: [bridge], random: random.child(name + unit), stay,
+          token: await db.token(name, { units: [unit], ttl: '1 day' }), channels: FEEDS.map((feed) => `${feed}:unit:${unit}`),
+        }));
+      }
+    }
+    const house = startSessions(sessions);
 
     // Recorded with the checker like every other.
     const held = async (name) => {

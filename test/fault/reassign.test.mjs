@@ -94,16 +94,16 @@ class Partner {
 describe('an order that is reassigned', () => {
   let cluster;
   let db;
-  let bridges;
+  const bridges = [];
 
   before(async () => {
     cluster = await Cluster.start();
     db = await cluster.database(SCHEMA);
     const freely = ['--rate', '100000'];
-    bridges = [await Bridge.start(db, freely), await Bridge.start(db, [...freely, '--history', '1kB'])];
+    for (const more of [[], ['--history', '64KiB']]) bridges.push(await Bridge.start(db, [...freely, ...more]));
   });
   after(async () => {
-    await tearDown(bridges ?? [], cluster);
+    await tearDown(bridges, cluster);
   });
 
   const WRITE = `

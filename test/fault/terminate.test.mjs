@@ -16,15 +16,15 @@ const UNITS = [1, 2, 3];
 describe('terminated backends', () => {
   let cluster;
   let db;
-  let bridges;
+  const bridges = [];
 
   before(async () => {
     cluster = await Cluster.start();
     db = await cluster.database(SCHEMA);
-    bridges = [await Bridge.start(db), await Bridge.start(db)];
+    for (let n = 0; n < 2; n++) bridges.push(await Bridge.start(db));
   });
   after(async () => {
-    await tearDown(bridges ?? [], cluster);
+    await tearDown(bridges, cluster);
   });
 
   it('close no session and lose no event', async () => {

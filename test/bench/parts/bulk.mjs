@@ -14,7 +14,7 @@ const sqltime = fileURLToPath(new URL('../build/sqltime', import.meta.url));
 
 export async function measureAll({ quick }) {
     const count = quick ? 10_000 : 100_000, rounds = quick ? 1 : 5;
-    const cluster = await startCluster();
+    const cluster = await startCluster({ walMib: quick ? 0 : 1600 });
     await cluster.sql('postgres', 'CREATE DATABASE watched;\nCREATE DATABASE notified;');
     const table = (name) => `CREATE TABLE ${name} (id integer PRIMARY KEY, unit integer NOT NULL, n bigint NOT NULL, pad text NOT NULL);
         INSERT INTO ${name} SELECT i, i % 100 + 1, 0, repeat('x', 150) FROM generate_series(1, ${count}) i;`;

@@ -43,7 +43,7 @@ async function manyTable(cluster, db) {
 async function longLog(cluster, { rounds, calls, long }) {
     const db = await bridgeDatabase(cluster, 'log');
     await manyTable(cluster, db);
-    const change = 'UPDATE items SET n = {n} WHERE id = {n} % 500 + 1';
+    const change = 'UPDATE items SET n = n + 1 WHERE id = {n} % 500 + 1';
     const open = run(sqltime, [cluster.conninfo(db), '1', '1', '0', 'BEGIN', 'SELECT pg_current_xact_id()', `SELECT pg_sleep(${rounds > 1 ? 60 : 10})`]);
     open.catch(() => {});
     const found = { tick: [], read: [] };
@@ -71,6 +71,7 @@ async function manyUnits(cluster, folder, { rounds, share }) {
     const shapes = [{ sessions: 100 * share, subs: 1 }, { sessions: 1000 * share, subs: 100 }];
     const most = shapes[1].sessions * shapes[1].subs, events = 2000 * share;
     await cluster.sql(db, `TRUNCATE spread; INSERT INTO spread SELECT i, i, 0, repeat('x', 52) FROM generate_series(1, ${most}) i;`);
+    await cluster.sql(db, 'SELECT livefeed.tick()'); // that TRUNCATE is nobody's resync
     writeFileSync(join(folder, 'units.sql'), '\\set n :n + 1\n\\set id (:n - 1) % :units + 1\nUPDATE spread SET n = :n WHERE id = :id;\n');
     const cpu = [[], []], kib = [];
     let next = most + 1;

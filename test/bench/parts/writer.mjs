@@ -26,7 +26,7 @@ async function measure(cluster, folder, mode, clients, seconds) {
 }
 
 async function oneDisk(slowSyncUs, { rounds, seconds, clientCounts }) {
-    const cluster = await startCluster({ slowSyncUs });
+    const cluster = await startCluster({ slowSyncUs, walMib: rounds > 1 ? 1600 : 0 });
     const folder = mkdtempSync(join(tmpdir(), 'livefeed-bench-'));
     await cluster.sql('postgres', 'CREATE DATABASE watched; CREATE DATABASE notified;'.replace('; ', ';\n'));
     await cluster.sql('watched', `CREATE EXTENSION livefeed; ${table('plain')} ${table('watched')} SELECT livefeed.watch('watched', unit => 'unit');`);

@@ -99,14 +99,17 @@ class Unit {
     const text = document.createElement('span');
     if (event.feed === 'notifications') {
       text.className = 'mine';
-      text.textContent = `\u{1F514} ${event.data?.body ?? 'a notification went'}`;
+      text.textContent = `for ${this.session.user}: ${event.data?.body ?? 'a notification went'}`;
     } else {
       const what = event.data?.title ?? event.data?.label ?? '';
       text.textContent = `${VERBS[event.action] ?? event.action} ${event.type.split('.')[0]} ${event.key} ${what}`;
     }
     line.append(time, by, text);
     line.className = 'fresh';
-    this.part('.log').prepend(line);
+    line.dataset.id = event.id;
+    // Channels are replayed one after the other; ids say what came when.
+    const older = [...this.part('.log').children].find((each) => Number(each.dataset.id) < event.id);
+    this.part('.log').insertBefore(line, older ?? null);
     while (this.part('.log').children.length > LOG_LINES) this.part('.log').lastChild.remove();
   }
 

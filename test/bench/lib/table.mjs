@@ -12,7 +12,8 @@ export function quantile(values, q) {
 export function show(value, unit = '') {
     if (value === undefined || value === null || Number.isNaN(value)) return '-';
     const size = Math.abs(value);
-    const text = size >= 1000 ? Math.round(value).toLocaleString('en-US') : size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
+    const text = Number.isInteger(value) ? value.toLocaleString('en-US')
+        : size >= 1000 ? Math.round(value).toLocaleString('en-US') : size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(2);
     return unit ? `${text} ${unit}` : text;
 }
 

@@ -17,10 +17,11 @@ export const how = `Events of about 300 bytes to 1,000 WebSocket sessions, CPU t
 LISTENer that sends each socket all that is new with one send() a wake; brokers, where shown, are fed over one connection. Every session
 has proved that it got every event once. "Rate" is how fast the one writer (pgbench, prepared) committed them beside the bridge, the limit, node.`;
 
+// What an aim was made from is another machine's limit: the same aim as a share of the limit says more on yours.
 const works = [
-    { name: 'events in one transaction', at: 'items', units: 1, events: 500, aim: 0.25 },
-    { name: 'transactions of one event', at: 'items', units: 1, events: 500, aim: 2.0 },
-    { name: 'transactions over 100 units', at: 'spread', units: 100, events: 2000, aim: 4.0 },
+    { name: 'events in one transaction', at: 'items', units: 1, events: 500, aim: 0.25, aimToLimit: 2.1 },
+    { name: 'transactions of one event', at: 'items', units: 1, events: 500, aim: 2.0, aimToLimit: 1.7 },
+    { name: 'transactions over 100 units', at: 'spread', units: 100, events: 2000, aim: 4.0, aimToLimit: 1.2 },
 ];
 
 async function writeChanges(cluster, db, folder, work, from, events) {
@@ -126,7 +127,7 @@ export async function measureAll(options) {
         return [`${Math.round(work.events * size.share)} ${work.name}`, spread(cost(bridge)), spread(cost(bare)), show(median(cost(node))),
             ...others.map((server) => (cost(server).length ? show(median(cost(server))) : '-')), show(median(ratios(cost(bridge), cost(bare)))),
             rates[0] ? `${rates.map((rate) => show(rate)).join(', ')}/s` : '-', [bridge, bare].map((server) => show(median(of(server, work).map((one) => one.bytes)))).join(', '),
-            options.quick ? '-' : atMost(work.aim, median(cost(bridge)))];
+            `${atMost(work.aim, median(cost(bridge)))}; to the limit ${atMost(work.aimToLimit, median(ratios(cost(bridge), cost(bare))))}`];
     });
     return { columns: ['work', 'bridge', 'limit', 'node', ...others.map((server) => server.name), 'bridge / limit', 'rate', 'bytes a delivery (bridge, limit)', 'aim'], rows };
 }

@@ -104,6 +104,8 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return websocket_confirm(server, wsi);
 	case LWS_CALLBACK_HTTP:
 		return http_request(server, wsi);
+	case LWS_CALLBACK_RAW_ADOPT: /* CONNECT: it would stay for ever */
+	case LWS_CALLBACK_RAW_RX:
 	case LWS_CALLBACK_HTTP_BODY:
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return -1;

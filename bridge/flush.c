@@ -92,6 +92,8 @@ bool flush_client(struct server *server, struct client *client)
 	if (!client->session || client->close_sent) {
 		return true;
 	}
+	/* Heard, even if the socket takes nothing now: the session may wake us again, when it has to close. */
+	(void)session_output(client->session, frames, 0);
 	const char *reason = NULL;
 	int code = session_closing(client->session, &reason);
 	if (code != 0) {

@@ -5,7 +5,8 @@
  * What a live event does at the bound depends on the client. One that reads, and was only overtaken by a burst (a
  * transaction of ten thousand rows), lags: from that event on it is sent what the history has, at its own pace, as in a
  * replay. One whose socket has taken nothing for STALLED_MAX_MS does not read: it is closed with 4408, and what it
- * missed it gets when it resumes. Either way nothing is appended after a gap.
+ * missed it gets when it resumes. Either way nothing is appended after a gap. In a replay, which fills only half of the
+ * bound, it has REPLAY_STALLED_MAX_MS: a slow line takes long to take anything from a full socket.
  *
  * Answers and status have a small reserve above the bound, so that who lags may still ping.
  *
@@ -95,7 +96,11 @@ void session_send_event(struct session *session, struct frame *frame, int64_t id
 
 void outbox_check(struct session *session)
 {
-	if (session->lagging && session->n_frames > 0 && session->hub->now_ms - session->progress_ms >= STALLED_MAX_MS)
+	if (session->n_frames == 0)
+		return;
+	int64_t stalled_ms = session->hub->now_ms - session->progress_ms;
+	if ((session->lagging && stalled_ms >= STALLED_MAX_MS) ||
+	    (session->n_blocked > 0 && stalled_ms >= REPLAY_STALLED_MAX_MS))
 		shut_slow(session);
 }
 

@@ -117,7 +117,7 @@ describe('two bridges', () => {
       await freeze(bridge, () => pause(chaos.int(200, 3000))); // stopped for that long: the fault
     });
     try {
-      await lasting(seconds(12) * 1000, stop.signal); // the hopping
+      await lasting(seconds(8) * 1000, stop.signal); // the hopping
       stop.abort();
       await stopping;
       await writers.stop();

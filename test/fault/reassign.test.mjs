@@ -166,7 +166,7 @@ describe('an order that is reassigned', () => {
     const writing = Promise.all(Array.from({ length: WRITERS }, (_, n) => write(random.child(`w${n}`), stop.signal)));
     writing.catch(() => {});
     try {
-      await lasting(seconds(7) * 1000, stop.signal); // the load
+      await lasting(seconds(5) * 1000, stop.signal); // the load
       stop.abort();
       const reassigned = (await writing).reduce((sum, n) => sum + n, 0);
       const head = idOf(await db.head());

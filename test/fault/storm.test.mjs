@@ -49,7 +49,7 @@ describe('storm', () => {
     const house = startSessions(sessions);
     const writers = startWriters(WRITERS, { db, checker, random, units: [...UNITS, null] });
 
-    const ms = seconds(14) * 1000;
+    const ms = seconds(13) * 1000;
     const stop = new AbortController();
     let kills = 0;
     let up = true;

@@ -53,7 +53,7 @@ describe('terminated backends', () => {
       for (const { pid } of chosen) terminated += Number(await db.value('SELECT pg_terminate_backend($1)', [pid]));
     });
     try {
-      await lasting(seconds(9) * 1000, stop.signal); // the terminating
+      await lasting(seconds(6) * 1000, stop.signal); // the terminating
       stop.abort();
       await terminating;
       await writers.stop();

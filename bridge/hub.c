@@ -191,7 +191,6 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 {
 	history_begin(hub->history, epoch, head);
 	metrics.tail_head = head;
-	hub->begun = true;
 	hub->restarts++;
 	struct restart restart = {hub, reason != NULL ? reason : "epoch"};
 	route_each(hub->route, (struct text){NULL, 0}, restart_channel, &restart);
@@ -202,6 +201,8 @@ void hub_live(struct hub *hub, bool live)
 	if (hub->live == live)
 		return;
 	hub->live = live;
+	if (live)
+		hub->begun = true; /* history, definitions and the database's keys are all here */
 	struct frame *frame = message_status(live);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->state == SESSION_OPEN)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "users.h"
 
 /* Bytes of a client's message that are handed to us at once; libwebsockets keeps a buffer of this size for each. */
 #define RX_BUFFER_BYTES 512
@@ -174,6 +175,11 @@ struct server *server_new(const struct server_settings *settings)
 		return NULL;
 	}
 	server->settings = *settings;
+	server->addresses = user_counts_new();
+	if (!server->addresses) {
+		free(server);
+		return NULL;
+	}
 	lws_set_log_level(LLL_ERR, on_log);
 	info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
 	info.protocols = protocols;
@@ -205,6 +211,7 @@ struct server *server_new(const struct server_settings *settings)
 		if (server->context) {
 			lws_context_destroy(server->context);
 		}
+		user_counts_free(server->addresses);
 		free(server);
 		return NULL;
 	}
@@ -267,5 +274,6 @@ void server_free(struct server *server)
 	if (server->connections == 0) {
 		lws_context_destroy(server->context);
 	}
+	user_counts_free(server->addresses);
 	free(server);
 }

@@ -24,6 +24,7 @@
 #include "route.h"
 #include "session.h"
 #include "text.h"
+#include "users.h"
 
 /* Bounds of this room; see where each is used for what happens at it. */
 #define PAGES_IN_FLIGHT_MAX 4
@@ -288,13 +289,5 @@ void replay_lose(struct replay *replay, const char *reason);
 void page_pump(struct hub *hub);
 void page_unref(struct hub *hub, struct page *page);
 void page_forget_session(struct session *session);
-
-/* ---- users.c: how many sessions each user has */
-struct user_counts;
-struct user_counts *user_counts_new(void);
-void user_counts_free(struct user_counts *counts);
-/* One more; returns how many there are now, 0: out of memory. */
-uint32_t user_counts_add(struct user_counts *counts, const char *user);
-void user_counts_remove(struct user_counts *counts, const char *user);
 
 #endif

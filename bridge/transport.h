@@ -24,6 +24,7 @@ struct client {
 	struct lws *wsi;
 	struct session *session; /* NULL: not a WebSocket, or over */
 	struct client *prev, *next; /* in the list of those with output, while dirty */
+	char *address; /* that it is counted under; NULL: not counted */
 	char *message; /* fragments so far; NULL: none */
 	uint32_t message_len, message_size;
 	bool dirty;
@@ -37,6 +38,7 @@ struct server {
 	struct lws_vhost *vhost;
 	size_t connections; /* alive in libwebsockets */
 	size_t websockets;
+	struct user_counts *addresses; /* of WebSockets */
 	struct client *dirty, *dirty_last;
 	bool draining;
 	bool testing; /* the self-test's connection: no session */

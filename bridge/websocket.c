@@ -25,6 +25,7 @@
 
 #include "log.h"
 #include "metrics.h"
+#include "users.h"
 
 #define TOKEN_MAX_BYTES 65536
 #define CLOSE_REASON_MAX_BYTES 123
@@ -136,6 +137,21 @@ static const char *handshake_token(struct lws *wsi, char *buffer, size_t size)
 	return transport_argument(wsi, "token", buffer, size) ? buffer : NULL;
 }
 
+/* False: its address has as many connections as it may have. */
+static bool count_address(struct server *server, struct client *client, const char *address)
+{
+	client->address = strdup(address);
+	if (!client->address) {
+		return false;
+	}
+	uint32_t n = user_counts_add(server->addresses, address);
+	if (n == 0) {
+		free(client->address);
+		client->address = NULL;
+	}
+	return n > 0 && n <= server->settings.config->max_connections_per_address;
+}
+
 int websocket_established(struct server *server, struct lws *wsi, struct client *client)
 {
 	static char buffer[TOKEN_MAX_BYTES];
@@ -152,6 +168,9 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	int forwarded = transport_header(wsi, WSI_TOKEN_X_FORWARDED_FOR, buffer, sizeof buffer);
 	origin_client_address(&server->settings.config->trusted_proxies, peer, forwarded > 0 ? buffer : NULL, address,
 	                      sizeof address);
+	if (!count_address(server, client, address)) {
+		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;
+	}
 	struct session_origin origin = {
 		.address = address,
 		.path = is_plain(path) ? NULL : path,
@@ -285,6 +304,11 @@ void websocket_gone(struct server *server, struct client *client)
 	if (client->wsi) {
 		flush_unmark(server, client);
 		end_session(client);
+		if (client->address) {
+			user_counts_remove(server->addresses, client->address);
+			free(client->address);
+			client->address = NULL;
+		}
 		client->wsi = NULL;
 		server->websockets--;
 	}

@@ -40,6 +40,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -48,18 +49,21 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
 #include "batch.h"
 #include "compat.h"
 #include "event.h"
+#include "livefeed.h"
 #include "plan.h"
 #include "read.h"
 #include "tick.h"
@@ -170,6 +174,29 @@ tick_snapshot(void)
 	return DirectFunctionCall1(pg_current_snapshot, (Datum) 0);
 }
 
+/*
+ * Is there anything in the transient logs at all? A row that the active
+ * snapshot shows was written before it, and has its block since. It costs less
+ * to look at three sizes than to run a query.
+ */
+static bool
+tick_has_transient(void)
+{
+	char		name[NAMEDATALEN];
+	bool		found = false;
+
+	for (int i = 0; i < PLAN_CHILDREN && !found; i++)
+	{
+		Relation	relation;
+
+		snprintf(name, sizeof(name), "transient_%d", i);
+		relation = table_open(livefeed_relation(name), AccessShareLock);
+		found = RelationGetNumberOfBlocks(relation) > 0;
+		table_close(relation, AccessShareLock);
+	}
+	return found;
+}
+
 /* Does the active snapshot show anything that the last tick does not? */
 static bool
 tick_has_events(const BatchLast *last)
@@ -185,6 +212,8 @@ tick_has_events(const BatchLast *last)
 	values[1] = batch_xids(ranges.hi, ranges.n);
 	for (int transient = 0; transient < 2 && !found; transient++)
 	{
+		if (transient && !tick_has_transient())
+			break;
 		found = plan_read(PLAN_OF(PLAN_LOG_ANY, transient), values, NULL, 1) > 0;
 		SPI_freetuptable(SPI_tuptable);
 	}
@@ -377,7 +406,7 @@ tick_make_next(TickMaker *maker)
 	maker->hi = batch_xids(ranges.hi, ranges.n);
 
 	durable = tick_count(maker, false);
-	transient = tick_count(maker, true);
+	transient = tick_has_transient() ? tick_count(maker, true) : 0;
 	if (durable == 0 && transient == 0 && strcmp(s->epoch, p->epoch) == 0)
 		return false;
 	if (durable > BATCH_LARGE_EVENTS || transient > BATCH_LARGE_EVENTS)
@@ -402,7 +431,20 @@ tick_lock(void)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* Makes a tick; its number, 0 if there was nothing to do. Wants SPI and plan_enter(). */
+/* Step 2. */
+static bool
+tick_is_due(BatchLast *last)
+{
+	bool		due;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	batch_last(last);
+	due = tick_is_epoch_new(last) || tick_has_events(last);
+	PopActiveSnapshot();
+	return due;
+}
+
+/* The steps from 3 on: a tick's number, 0 if there was nothing to do. Wants SPI and plan_enter(). */
 static int64
 tick_make(void)
 {
@@ -410,13 +452,6 @@ tick_make(void)
 	bool		due;
 
 	memset(&maker, 0, sizeof(maker));
-	PushActiveSnapshot(GetTransactionSnapshot());
-	batch_last(&maker.last);
-	due = tick_is_epoch_new(&maker.last) || tick_has_events(&maker.last);
-	PopActiveSnapshot();
-	if (!due)
-		return 0;
-
 	tick_lock();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	batch_last(&maker.last);
@@ -455,10 +490,11 @@ livefeed_tick(PG_FUNCTION_ARGS)
 {
 	int			level;
 	int64		tick;
+	BatchLast	last;
 
 	tick_require_own_transaction("livefeed.tick()");
 	level = tick_begin();
-	tick = tick_make();
+	tick = tick_is_due(&last) ? tick_make() : 0;
 	tick_end(level);
 	if (tick == 0)
 		PG_RETURN_NULL();
@@ -479,10 +515,7 @@ tick_look(BatchLast *last)
 
 	BeginInternalSubTransaction(NULL);
 	level = tick_begin();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	batch_last(last);
-	due = tick_is_epoch_new(last) || tick_has_events(last);
-	PopActiveSnapshot();
+	due = tick_is_due(last);
 	tick_end(level);
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
@@ -496,6 +529,18 @@ tick_sleep(long ms)
 	int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
 
 	(void) WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * A sleep of a few milliseconds that commits do not end: it is known that there
+ * is something to do, and a writer whose SetLatch() finds the latch set, or
+ * nobody waiting for it, pays no system call for the ticker.
+ */
+static void
+tick_rest(long ms)
+{
+	(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -516,8 +561,7 @@ tick_pace(int interval_ms)
 	due = Min(Max(due, now), TimestampTzPlusMilliseconds(now, slack_ms + interval_ms));
 	while (due > TimestampTzPlusMilliseconds(now, slack_ms))
 	{
-		ResetLatch(MyLatch);
-		tick_sleep((long) ((due - now + 999) / 1000) - slack_ms);
+		tick_rest((long) ((due - now + 999) / 1000) - slack_ms);
 		now = GetCurrentTimestamp();
 	}
 	due = TimestampTzPlusMilliseconds(due, interval_ms);
@@ -557,6 +601,9 @@ tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 				*ticked = true;
 				return true;
 			}
+			/* Somebody else has ticked them since the look: look again. */
+			if (GetCurrentTimestamp() < end)
+				continue;
 		}
 		ms = (long) ((end - GetCurrentTimestamp() + 999) / 1000);
 		if (ms <= 0)

@@ -41,9 +41,9 @@ e2e: install-extension ## end-to-end tests: real clusters, real bridges, clients
 	@dev/setup test
 	@dev/run-tests $(if $(SANITIZE),e2e-sanitize,e2e)
 
-fault: install-extension ## fault tests: kills, crashes, restarts, SIGSTOP
+fault: install-extension ## fault tests in their long form (FAULT_SECONDS each, default 60): kills, crashes, SIGSTOP
 	@dev/setup test
-	@dev/run-tests fault
+	@FAULT_SECONDS=$${FAULT_SECONDS:-60} dev/run-tests fault
 
 fuzz: ## fuzz the parsers (comes with a later version)
 	@if [ -x test/fuzz/run ]; then test/fuzz/run; else echo 'no fuzz targets yet: see Changes'; exit 1; fi

@@ -155,3 +155,7 @@ COMMENT ON FUNCTION livefeed.hide(text) IS 'takes back a declared feed or an exp
 -- owner's rights, as those of foreign keys do.
 CREATE FUNCTION livefeed.row_scope(feed text, key text, OUT status text, OUT unit text, OUT users text[])
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'livefeed_row_scope';
+
+COMMENT ON TABLE livefeed.declared IS 'the declared feeds';
+COMMENT ON TABLE livefeed.exposed_path IS 'the exposed paths';
+COMMENT ON FUNCTION livefeed.row_scope(text, text) IS 'who may see the row of a key now, for bridges';

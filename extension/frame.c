@@ -11,12 +11,16 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #include "clock.h"
 #include "frame.h"
 #include "livefeed.h"
 #include "text.h"
+
+PG_FUNCTION_INFO_V1(livefeed_frame_text);
 
 /* What a frame needs at first; most need no more. */
 #define FRAME_FIRST_BYTES 1024
@@ -81,10 +85,25 @@ frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer)
 void
 frame_end(StringInfo frame, Renderer *renderer)
 {
+	/* The renderer looks between values: the last one, and our brace, are still to be counted. */
+	if (frame->len >= renderer->end && frame->len > renderer->start + strlen("null"))
+		renderer->too_large = true;
 	if (renderer->too_large)
 	{
 		frame->len = renderer->start;
 		append(frame, "null,\"too_large\":true");
 	}
 	appendStringInfoCharMacro(frame, '}');
+}
+
+/* frame_text(frame bytea): the frame as text of this database, whatever its encoding */
+Datum
+livefeed_frame_text(PG_FUNCTION_ARGS)
+{
+	bytea	   *frame = PG_GETARG_BYTEA_PP(0);
+	StringInfoData out;
+
+	initStringInfo(&out);
+	text_append_from_utf8_json(&out, VARDATA_ANY(frame), VARSIZE_ANY_EXHDR(frame));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }

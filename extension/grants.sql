@@ -28,7 +28,7 @@ CREATE FUNCTION livefeed.grant_views(role text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 BEGIN
-	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
+	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.feeds, livefeed.paths, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
 	PERFORM livefeed.grant_functions(role, '{get_status,log_version,watch_problem,watch_tree}');
 END
 $$;
@@ -52,7 +52,7 @@ CREATE FUNCTION livefeed.grant_bridge(role regrole) RETURNS void
 	AS $$
 BEGIN
 	EXECUTE format('GRANT SELECT ON livefeed.log, livefeed.transient, livefeed.ticks, livefeed.segments, livefeed.state,
-		livefeed.keys, livefeed.feeds, livefeed.paths TO %s', role);
+		livefeed.keys TO %s', role);
 	PERFORM livefeed.grant_functions(role::text,
 		'{read,tick_wait,look,check_cursor,row_scope,register_bridge,bridge_seen,unregister_bridge,epoch,
 		cursor,events,tick,ring,prune}');

@@ -24,6 +24,21 @@ CREATE FUNCTION livefeed.check_cursor(epoch text, id bigint) RETURNS text
 		FROM livefeed.state s
 	$$;
 
+COMMENT ON FUNCTION livefeed.check_cursor(text, bigint) IS 'can a reader go on from here? ok, pruned or epoch';
+
+-- A frame as text, in the database's encoding; what that has no form for stands as \uXXXX.
+CREATE FUNCTION livefeed.frame_text(frame bytea) RETURNS text
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'livefeed_frame_text';
+
+-- Type and action of a frame, which stand at its beginning. The data is not
+-- looked at: a json column may hold escapes that PostgreSQL itself refuses to read.
+CREATE FUNCTION livefeed.frame_head(frame text) RETURNS json
+	LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
+	AS $$
+		SELECT (replace(substring(left(frame, 4000)
+			FROM '^\{"type":"[^"]*","feed":"[^"]*","(?:action|reason)":"(?:[^"\\]|\\.)*"'), '\ufffd', '?') || '}')::json
+	$$;
+
 /*
  * For looking: the log from a cursor on, control events left out. What no tick
  * has ordered yet follows with id null, the own transaction's included.
@@ -85,7 +100,7 @@ BEGIN
 			CONTINUE WHEN n = p_max OR r.flags & control <> 0 OR (p_unit IS NOT NULL AND r.unit IS DISTINCT FROM p_unit);
 			o_id := r.id; o_at := r.at; o_flags := r.flags; o_feed := r.feed; o_unit := r.unit;
 			o_users := r.users; o_key := r.key;
-			o_frame := pg_catalog.convert_from(r.frame, 'UTF8');
+			o_frame := livefeed.frame_text(r.frame);
 			n := n + 1;
 			RETURN NEXT;
 		END LOOP;
@@ -106,7 +121,7 @@ BEGIN
 	LOOP
 		o_at := r.at; o_flags := r.flags; o_feed := r.feed; o_unit := r.unit;
 		o_users := r.users; o_key := r.key;
-		o_frame := pg_catalog.convert_from(r.frame, 'UTF8');
+		o_frame := livefeed.frame_text(r.frame);
 		n := n + 1;
 		RETURN NEXT;
 	END LOOP;
@@ -122,7 +137,7 @@ BEGIN
 	LOOP
 		o_at := r.at; o_flags := r.flags; o_feed := r.feed; o_unit := r.unit;
 		o_users := r.users; o_key := r.key;
-		o_frame := pg_catalog.convert_from(r.frame, 'UTF8');
+		o_frame := livefeed.frame_text(r.frame);
 		RETURN NEXT;
 	END LOOP;
 END
@@ -133,12 +148,13 @@ CREATE FUNCTION livefeed.events(since text DEFAULT NULL, feed text DEFAULT NULL,
 	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$
 		SELECT l.o_id, l.o_at, l.o_feed, l.o_unit, l.o_users, l.o_key,
-			f.frame::json ->> 'type', coalesce(f.frame::json ->> 'action', f.frame::json ->> 'reason'),
+			h.head ->> 'type', coalesce(h.head ->> 'action', h.head ->> 'reason'),
 			CASE WHEN l.o_id IS NULL THEN f.frame ELSE left(f.frame, -1) || ',"id":' || l.o_id::text || '}' END
 		FROM livefeed.list_events($1, $2, $3, $4) l
 		-- The frame of a resync (16) is its reason alone.
 		CROSS JOIN LATERAL (SELECT CASE WHEN l.o_flags & 16 = 0 THEN l.o_frame
 			ELSE '{"type":"resync","feed":' || to_json(l.o_feed)::text || ',"reason":' || to_json(l.o_frame)::text || '}' END) f(frame)
+		CROSS JOIN LATERAL (SELECT livefeed.frame_head(f.frame)) h(head)
 	$$;
 COMMENT ON FUNCTION livefeed.events(text, text, text, integer) IS
 	'the log, from a cursor on; what no tick has ordered yet follows with id null';

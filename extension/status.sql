@@ -130,3 +130,9 @@ $$;
 CREATE VIEW livefeed.status AS SELECT * FROM livefeed.get_status();
 COMMENT ON VIEW livefeed.status IS 'who ticks, what waits, what is kept, how large it is, which watches need a look';
 
+COMMENT ON VIEW livefeed.sessions IS 'the sessions of the bridges';
+COMMENT ON FUNCTION livefeed.register_bridge(text, text, integer, text) IS 'a bridge says that it is here';
+COMMENT ON FUNCTION livefeed.bridge_seen(text, bigint, boolean, integer) IS 'a bridge says that it is still here';
+COMMENT ON FUNCTION livefeed.unregister_bridge(text) IS 'a bridge says good-bye';
+COMMENT ON FUNCTION livefeed.look() IS 'what bridges ask once a second: head, ticker, definitions';
+COMMENT ON FUNCTION livefeed.get_status() IS 'what the view livefeed.status shows';

@@ -148,3 +148,12 @@ CREATE TABLE livefeed.bridge (
 	sessions   integer     NOT NULL DEFAULT 0
 );
 
+COMMENT ON SCHEMA livefeed IS 'live updates: what is watched, the log of events, and who may';
+COMMENT ON TABLE livefeed.log IS 'the events; writers insert, nobody updates or deletes';
+COMMENT ON TABLE livefeed.transient IS 'events that are kept for a minute, and not over a crash';
+COMMENT ON SEQUENCE livefeed.seq IS 'numbers events as they are written; their order is made by ticks';
+COMMENT ON TABLE livefeed.ticks IS 'the order of events: each tick shows a batch of transactions';
+COMMENT ON TABLE livefeed.segments IS 'where readers may enter a large tick';
+COMMENT ON TABLE livefeed.state IS 'one row: where the log stands in its rotation';
+COMMENT ON TABLE livefeed.key IS 'the keys that sign tokens; never dumped';
+COMMENT ON TABLE livefeed.bridge IS 'the bridges, as they report themselves';

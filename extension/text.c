@@ -261,3 +261,47 @@ text_append_compact_json(StringInfo buf, const char *json, int len)
 		}
 	}
 }
+
+/* A character that this database has no form for; only strings have such. */
+static int
+append_unicode_escape(StringInfo buf, const char *at)
+{
+	pg_wchar	code = utf8_to_unicode((const unsigned char *) at);
+
+	if (code > 0xFFFF)
+		appendStringInfo(buf, "\\u%04x\\u%04x", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF));
+	else
+		appendStringInfo(buf, "\\u%04x", code);
+	return pg_utf_mblen((const unsigned char *) at);
+}
+
+void
+text_append_from_utf8_json(StringInfo buf, const char *json, int len)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	const char *at = json;
+	const char *end = json + len;
+
+	if (encoding == PG_UTF8 || !OidIsValid(proc) || is_ascii(json, len))
+	{
+		appendBinaryStringInfo(buf, json, len);
+		return;
+	}
+	while (at < end)
+	{
+		int			piece = Min(end - at, ESCAPE_PIECE_BYTES * 16);
+		int			room;
+		int			done;
+
+		/* Not amid a character. */
+		piece = pg_encoding_mbcliplen(PG_UTF8, at, piece, piece);
+		room = piece * MAX_CONVERSION_GROWTH + 1;
+		enlargeStringInfo(buf, room);
+		done = compat_convert(proc, PG_UTF8, encoding, at, piece, buf->data + buf->len, room);
+		buf->len += strlen(buf->data + buf->len);
+		at += done;
+		if (done < piece)
+			at += append_unicode_escape(buf, at);
+	}
+}

@@ -33,4 +33,7 @@ extern void text_append_uri(StringInfo buf, const char *str, int len);
 /* Appends JSON text less the white space between its tokens. */
 extern void text_append_compact_json(StringInfo buf, const char *json, int len);
 
+/* Appends JSON that is UTF-8 in the database's encoding; characters that it lacks as \uXXXX. */
+extern void text_append_from_utf8_json(StringInfo buf, const char *json, int len);
+
 #endif							/* LIVEFEED_TEXT_H */

@@ -53,6 +53,8 @@ CREATE FUNCTION livefeed.look_order(OUT epoch text, OUT head bigint, OUT tick bi
 	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'livefeed_look_order';
 
+COMMENT ON FUNCTION livefeed.read(bigint, integer, text, integer) IS 'events after an id, in order, for bridges';
+COMMENT ON FUNCTION livefeed.tick_wait(bigint, integer, integer, boolean) IS 'waits for events, orders and returns them, for the bridge that ticks';
 -- The base: nothing is visible to its snapshot. (That of this transaction would
 -- show this transaction's own events, and hide older ones that are still open.)
 INSERT INTO livefeed.ticks_0 (tick, epoch, snapshot, id_from, id_to, id_last, at, segments)

@@ -128,3 +128,4 @@ CREATE VIEW livefeed.keys AS
 	FROM livefeed.key k
 	WHERE k.rotated_at IS NULL OR k.rotated_at > pg_catalog.clock_timestamp() - interval '1 hour';
 
+COMMENT ON VIEW livefeed.keys IS 'by which keys tokens are valid now, for bridges';

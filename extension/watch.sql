@@ -391,3 +391,13 @@ CREATE VIEW livefeed.feeds AS
 		ORDER BY x.j ->> 'feed', x.oid) w
 	WHERE NOT EXISTS (SELECT FROM livefeed.declared d WHERE d.feed = (w.j ->> 'feed'));
 COMMENT ON VIEW livefeed.feeds IS 'every feed, with what decides who may have it';
+
+COMMENT ON FUNCTION livefeed.capture_row() IS 'the trigger of a watch: a row that changed becomes events';
+COMMENT ON FUNCTION livefeed.capture_truncate() IS 'the trigger of a watch: TRUNCATE becomes a resync';
+COMMENT ON FUNCTION livefeed.watch_begin(regclass, text) IS 'part of watch(): may the caller watch the table under that name?';
+COMMENT ON FUNCTION livefeed.watch_define(regclass, text, text, name, regprocedure, name[], regprocedure, text[], name[],
+	name[], name, json) IS 'part of watch(): its arguments, looked at, as a definition';
+COMMENT ON FUNCTION livefeed.watch_tree(regclass) IS 'part of watch(): a table and its partitions';
+COMMENT ON FUNCTION livefeed.watch_changed(regclass) IS 'part of watch(): bridges are to read the definitions anew';
+COMMENT ON FUNCTION livefeed.watch_definition(bytea) IS 'a trigger''s argument as text of JSON; null if it is no definition';
+COMMENT ON FUNCTION livefeed.watch_problem(oid) IS 'why the watch of a relation is broken; null if it is not';

@@ -79,6 +79,19 @@ INSERT INTO prints (definitions) SELECT definitions FROM livefeed.look();
 SELECT a.n, a.definitions = b.definitions AS same FROM prints a JOIN prints b ON b.n = a.n - 1 ORDER BY a.n;
 SELECT a.definitions = b.definitions AS dropped_as_never_made FROM prints a, prints b WHERE a.n = 1 AND b.n = 5;
 
+-- events() shows what json may hold and PostgreSQL itself cannot read: it looks at the head of a frame alone.
+CREATE TABLE odd (id integer PRIMARY KEY, j json);
+SELECT livefeed.watch('odd', feed => 'odd');
+INSERT INTO odd VALUES (1, '"\u0000"'), (2, '"\ud800"');
+BEGIN;
+SET LOCAL livefeed.action = E'a"b\\c\x01}';
+UPDATE odd SET j = '"\u0000\u0000"' WHERE id = 1;
+COMMIT;
+SELECT livefeed.resync('odd');
+SELECT type, action, key, frame ~ '"updated_at"' AS whole, regexp_replace(frame, '.*"data":', '') AS data FROM livefeed.events(feed => 'odd');
+DROP TABLE odd;
+SELECT livefeed.tick() > 0 AS ticked;
+
 -- A reset: another epoch, nothing in the log, and no id comes again.
 SELECT livefeed.publish('notes', 'added', '[]', key => 'lost');
 SELECT livefeed.epoch() AS former, max(id_last) AS head, max(tick) AS tick FROM livefeed.ticks \gset

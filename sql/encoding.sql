@@ -34,6 +34,8 @@ INSERT INTO t VALUES (1, convert_from('\x61', 'WIN1252'), NULL);
 UPDATE t SET v = 'a' || chr(128) || 'b' || chr(129) || 'c', unit = 'x' || chr(128);
 UPDATE t SET unit = 'x' || chr(129);
 SELECT encode(unit::bytea, 'escape'), replace(regexp_replace(encode(frame, 'escape'), '.*"data":', ''), E'\\\\', E'\\') FROM livefeed.log WHERE feed = 't' ORDER BY seq;
+-- As text of this database, which has no U+FFFD.
+SELECT type, action, encode(convert_to(regexp_replace(frame, '.*"data":', ''), 'WIN1252'), 'escape') FROM livefeed.events();
 
 \c livefeed_euc_jp
 SET client_encoding = 'UTF8';

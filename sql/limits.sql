@@ -92,6 +92,13 @@ DELETE FROM w WHERE id = 12;
 SELECT key, frame -> 'too_large' AS too_large, frame -> 'data' = 'null' AS no_data, frame ->> 'type' AS type,
 	frame ->> 'action' AS action, frame -> 'changed' AS changed, bytes < 1200 AS bounded
 FROM (SELECT seq, key, convert_from(frame, 'UTF8')::jsonb AS frame, length(frame) AS bytes FROM livefeed.log WHERE seq > :seen) l ORDER BY seq;
+-- To the byte: every event that has its data is within the limit, and the largest reaches it.
+CREATE TABLE edge (id int PRIMARY KEY, a text, b int, c int);
+SELECT livefeed.watch('edge');
+SELECT coalesce(max(seq), 0) AS seen FROM livefeed.log \gset
+INSERT INTO edge SELECT 1000 + i, repeat('x', 700 + i) FROM generate_series(1, 300) i;
+SELECT max(length(frame)) FILTER (WHERE NOT large) AS largest, count(*) FILTER (WHERE large) BETWEEN 1 AND 299 AS some_are
+	FROM (SELECT frame, convert_from(frame, 'UTF8') LIKE '%"too_large":true%' AS large FROM livefeed.log WHERE seq > :seen AND feed = 'edge') e;
 RESET livefeed.max_event_bytes;
 
 -- A row of 100 MB: its writer does not read it again, and an update of another

@@ -164,6 +164,15 @@ SELECT livefeed.reset();
 SELECT livefeed.rotate_key();
 SELECT * FROM app.orders;
 
+-- Everything that others than its owner may use says what it is.
+RESET ROLE;
+SELECT p.oid::regprocedure AS without_comment FROM pg_proc p
+	WHERE p.pronamespace = 'livefeed'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+		AND EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner);
+SELECT c.oid::regclass AS without_comment FROM pg_class c
+	WHERE c.relnamespace = 'livefeed'::regnamespace AND c.relkind IN ('r', 'v', 'S') AND NOT c.relispartition
+		AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND obj_description(c.oid, 'pg_class') IS NULL;
+
 RESET ROLE;
 SET client_min_messages = warning;
 DROP SCHEMA app CASCADE;

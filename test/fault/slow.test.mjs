@@ -1,6 +1,6 @@
 // A client that stops reading is closed with 4408, comes back and has everything; the
 // others are not disturbed, and one that never reads again costs the bridge nothing
-// that grows. Not here: the sizes of queues as such (test/unit).
+// that grows. The line in between is a fast one. Not here: the sizes of queues as such (test/unit).
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -10,15 +10,15 @@ import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { Checker } from './lib/checker.mjs';
-import { seconds, seeded } from './lib/random.mjs';
+import { seeded } from './lib/random.mjs';
 import { tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { SCHEMA } from './lib/writer.mjs';
 
-// The kernel takes about 10 MB for a client that does not read; a round is more.
+// The kernel takes 4 to 10 MB for a client that does not read; this is 90 MB, however long FAULT_SECONDS is.
 const ROW_BYTES = 50_000;
 const ROWS = 30;
-const TRANSACTIONS = 15;
+const TRANSACTIONS = 60;
 // A stalled replay is closed after 10 s; who reads again within the 4 s that follow sees the code.
 const STALL_MS = 12_500;
 const QUICK_LIMIT_MS = 3000 * SLOW;
@@ -78,8 +78,7 @@ describe('slow clients', () => {
     try {
       let slowest = 0;
       let peak = 0;
-      const end = performance.now() + seconds(3) * 1000;
-      for (let n = 1; n <= TRANSACTIONS || performance.now() < end; n++) {
+      for (let n = 1; n <= TRANSACTIONS; n++) {
         const began = performance.now();
         const last = await write(checker, `t${n}`);
         for (const reader of quick) await until(`${reader.name} to have ${last}`, () => reader.heard?.frame.key === last, QUICK_LIMIT_MS);

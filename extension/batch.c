@@ -130,7 +130,7 @@ static void
 batch_get_tick(BatchTick *tick, HeapTuple tuple, TupleDesc desc)
 {
 	tick->tick = DatumGetInt64(batch_column(tuple, desc, 1));
-	strlcpy(tick->epoch, TextDatumGetCString(batch_column(tuple, desc, 2)), BATCH_EPOCH_BYTES);
+	strlcpy(tick->epoch, TextDatumGetCString(batch_column(tuple, desc, 2)), EPOCH_BYTES);
 	tick->snapshot = PointerGetDatum(PG_DETOAST_DATUM_COPY(batch_column(tuple, desc, 3)));
 	tick->id_from = DatumGetInt64(batch_column(tuple, desc, 4));
 	tick->id_to = DatumGetInt64(batch_column(tuple, desc, 5));
@@ -570,7 +570,7 @@ batch_walk_once(BatchState *state)
 	int			n;
 
 	batch_last(&last);
-	strlcpy(walk->epoch, last.tick.epoch, BATCH_EPOCH_BYTES);
+	strlcpy(walk->epoch, last.tick.epoch, EPOCH_BYTES);
 	walk->pruned = walk->after_id < last.kept;
 	if (walk->pruned)
 	{
@@ -590,7 +590,7 @@ batch_walk_once(BatchState *state)
 	n = batch_fetch_ticks(ticks, PLAN_TICKS_AFTER_ID, walk->after_id);
 	if (n < 2 || ticks[0].id_last > walk->after_id)
 		return false;
-	strlcpy(walk->epoch, ticks[1].epoch, BATCH_EPOCH_BYTES);
+	strlcpy(walk->epoch, ticks[1].epoch, EPOCH_BYTES);
 	walk->tick = walk->after_id > ticks[0].id_last ? ticks[1].tick : ticks[0].tick;
 	for (;;)
 	{

@@ -13,6 +13,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "epoch.h"
+
 /* Beyond this number of events, durable or transient, a tick stores segments. */
 #define BATCH_LARGE_EVENTS 1000
 
@@ -20,14 +22,11 @@
 #define BATCH_SEGMENT_EVENTS 1000
 #define BATCH_SEGMENT_TRANSACTIONS 200
 
-/* Eight hexadecimal digits and NUL. */
-#define BATCH_EPOCH_BYTES 9
-
 /* A row of livefeed.ticks. */
 typedef struct BatchTick
 {
 	int64		tick;
-	char		epoch[BATCH_EPOCH_BYTES];
+	char		epoch[EPOCH_BYTES];
 	Datum		snapshot;		/* pg_snapshot, not toasted */
 	int64		id_from;
 	int64		id_to;
@@ -77,7 +76,7 @@ typedef struct BatchWalk
 	/* what came of it */
 	int64		id;				/* all events up to here were given to the sink */
 	int64		tick;			/* the tick that holds that id */
-	char		epoch[BATCH_EPOCH_BYTES];
+	char		epoch[EPOCH_BYTES];
 	bool		pruned;			/* after_id is no longer kept; id is what is */
 } BatchWalk;
 

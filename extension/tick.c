@@ -44,7 +44,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -62,6 +61,7 @@
 
 #include "batch.h"
 #include "compat.h"
+#include "epoch.h"
 #include "event.h"
 #include "livefeed.h"
 #include "plan.h"
@@ -110,7 +110,6 @@ typedef struct TickSegment
 PG_FUNCTION_INFO_V1(livefeed_tick);
 PG_FUNCTION_INFO_V1(livefeed_tick_wait);
 PG_FUNCTION_INFO_V1(livefeed_look_order);
-PG_FUNCTION_INFO_V1(livefeed_epoch);
 PG_FUNCTION_INFO_V1(livefeed_tick_lock);
 PG_FUNCTION_INFO_V1(livefeed_require_own_transaction);
 
@@ -139,31 +138,12 @@ tick_require_own_transaction(const char *what)
 				 errhint("Call it in a statement of its own.")));
 }
 
-static void
-tick_epoch(const pg_uuid_t *random, char *epoch)
-{
-	struct
-	{
-		uint64		system;
-		uint32		timeline;
-		uint32		database;
-		unsigned char random[UUID_LEN];
-	}			source;
-
-	memset(&source, 0, sizeof(source));
-	source.system = GetSystemIdentifier();
-	source.timeline = compat_timeline();
-	source.database = MyDatabaseId;
-	memcpy(source.random, random->data, UUID_LEN);
-	snprintf(epoch, BATCH_EPOCH_BYTES, "%08x", hash_bytes((const unsigned char *) &source, sizeof(source)));
-}
-
 static bool
 tick_is_epoch_new(const BatchLast *last)
 {
-	char		epoch[BATCH_EPOCH_BYTES];
+	char		epoch[EPOCH_BYTES];
 
-	tick_epoch(&last->random, epoch);
+	epoch_write(&last->random, epoch);
 	return strcmp(epoch, last->tick.epoch) != 0;
 }
 
@@ -400,7 +380,7 @@ tick_make_next(TickMaker *maker)
 	s->tick = p->tick + 1;
 	s->snapshot = tick_snapshot();
 	s->id_from = p->id_last + 1;
-	tick_epoch(&maker->last.random, s->epoch);
+	epoch_write(&maker->last.random, s->epoch);
 	batch_ranges(&ranges, 0, p->snapshot, s->snapshot);
 	maker->lo = batch_xids(ranges.lo, ranges.n);
 	maker->hi = batch_xids(ranges.hi, ranges.n);
@@ -686,18 +666,6 @@ livefeed_look_order(PG_FUNCTION_ARGS)
 	nulls[4] = pid == 0;
 	values[5] = BoolGetDatum(stale);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
-}
-
-/* livefeed.epoch(random uuid): what that makes, with cluster, timeline and database; NULL on a standby */
-Datum
-livefeed_epoch(PG_FUNCTION_ARGS)
-{
-	char		epoch[BATCH_EPOCH_BYTES];
-
-	if (RecoveryInProgress())
-		PG_RETURN_NULL();
-	tick_epoch(PG_GETARG_UUID_P(0), epoch);
-	PG_RETURN_DATUM(CStringGetTextDatum(epoch));
 }
 
 /* livefeed.require_own_transaction(what text): for livefeed.prune() */

@@ -36,6 +36,8 @@ CREATE FUNCTION txn() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT pg_current
 CREATE TABLE stop (now boolean);
 CREATE TABLE seen (reader integer, place bigint GENERATED ALWAYS AS IDENTITY, id bigint, tick bigint, xid xid8, flags integer, feed text, key text, data jsonb);
 CREATE TABLE trouble (what text);
+CREATE TABLE progress (reader integer PRIMARY KEY, id bigint NOT NULL);
+INSERT INTO progress SELECT g, 0 FROM generate_series(1, 3) g;
 
 CREATE PROCEDURE read_along(who integer, page integer) LANGUAGE plpgsql AS $$
 DECLARE
@@ -55,6 +57,7 @@ BEGIN
 		INSERT INTO trouble SELECT format('reader %s has no single mark', who)
 			WHERE (SELECT count(*) FROM seen s WHERE s.reader = who AND s.flags & 512 <> 0) <> 1;
 		DELETE FROM seen s WHERE s.reader = who AND s.flags & 512 <> 0;
+		UPDATE progress SET id = after WHERE reader = who;
 		COMMIT;
 		EXIT WHEN stopped AND after = former;
 		IF after = former THEN
@@ -84,7 +87,9 @@ END $$;
 CREATE PROCEDURE prune_along() LANGUAGE plpgsql AS $$
 BEGIN
 	WHILE NOT EXISTS (SELECT FROM stop) LOOP
-		PERFORM livefeed.prune();
+		-- A reader that this machine left behind would be pruned, and rightly.
+		PERFORM livefeed.prune() WHERE (SELECT min(id) FROM progress)
+			> (SELECT id_last FROM livefeed.ticks ORDER BY tick DESC LIMIT 1) - current_setting('livefeed.retention_events')::bigint / 2;
 		COMMIT;
 		PERFORM pg_sleep(0.02);
 	END LOOP;

@@ -14,7 +14,7 @@ set -euo pipefail
 
 readonly SECONDS_LONG=${STRESS_SECONDS:-7}
 readonly WRITERS=8
-readonly RETENTION_EVENTS=12000 # readers may lag by that much; several rotations happen
+readonly RETENTION_EVENTS=5000 # several rotations happen
 readonly DB=livefeed_stress_$$
 work=$(mktemp -d "${TMPDIR:-/tmp}/livefeed-stress-XXXXXX")
 trap 'dropdb --if-exists --force "$DB"; rm -rf "$work"' EXIT
@@ -38,6 +38,17 @@ CREATE TABLE seen (reader integer, place bigint GENERATED ALWAYS AS IDENTITY, id
 CREATE TABLE trouble (what text);
 CREATE TABLE progress (reader integer PRIMARY KEY, id bigint NOT NULL);
 INSERT INTO progress SELECT g, 0 FROM generate_series(1, 3) g;
+
+-- Writers wait for readers that are far behind, so that on a slow machine, too, the log rotates under them.
+CREATE FUNCTION lag() RETURNS bigint LANGUAGE sql VOLATILE AS
+	'SELECT (SELECT id_last FROM livefeed.ticks ORDER BY tick DESC LIMIT 1) - (SELECT min(id) FROM progress)';
+CREATE PROCEDURE pace() LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE lag() > 2000 LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END $$;
 
 CREATE PROCEDURE read_along(who integer, page integer) LANGUAGE plpgsql AS $$
 DECLARE
@@ -88,8 +99,7 @@ CREATE PROCEDURE prune_along() LANGUAGE plpgsql AS $$
 BEGIN
 	WHILE NOT EXISTS (SELECT FROM stop) LOOP
 		-- A reader that this machine left behind would be pruned, and rightly.
-		PERFORM livefeed.prune() WHERE (SELECT min(id) FROM progress)
-			> (SELECT id_last FROM livefeed.ticks ORDER BY tick DESC LIMIT 1) - current_setting('livefeed.retention_events')::bigint / 2;
+		PERFORM livefeed.prune() WHERE lag() < current_setting('livefeed.retention_events')::bigint - 1000;
 		COMMIT;
 		PERFORM pg_sleep(0.02);
 	END LOOP;
@@ -105,6 +115,7 @@ cat >"$work/write.sql" <<'SCRIPT'
 \set end random(1, 10)
 \set which random(1, 3)
 \set name random(1, 1000000000)
+CALL pace();
 BEGIN;
 INSERT INTO item (txn, n, cause) VALUES (txn(), 1, latest());
 \if :late = 1
@@ -137,11 +148,13 @@ cat >"$work/quick.sql" <<'SCRIPT'
 \set which random(4, 6)
 \set pause random(0, 8000)
 \sleep :pause us
+CALL pace();
 INSERT INTO item (txn, n, cause) VALUES (txn(), 1, latest());
 UPDATE counter SET n = n + 1 WHERE id = :which;
 SCRIPT
 cat >"$work/large.sql" <<'SCRIPT'
 \set rows random(900, 2600)
+CALL pace();
 INSERT INTO item (txn, n, cause) SELECT txn(), g, CASE WHEN g = 1 THEN latest() END FROM generate_series(1, :rows) g;
 \sleep 600 ms
 SCRIPT
@@ -151,7 +164,7 @@ start() { "$@" & pids+=($!); }
 start sql -c 'CALL tick_along()'
 start sql -c 'CALL tick_against()'
 start sql -c "SET livefeed.retention_events = $RETENTION_EVENTS" -c 'CALL prune_along()'
-start sql -c 'CALL read_along(1, 20)'
+start sql -c 'CALL read_along(1, 60)'
 start sql -c 'CALL read_along(2, 150)'
 start sql -c 'CALL read_along(3, 5000)'
 pgbench -n -T "$SECONDS_LONG" -c "$WRITERS" -j 2 -f "$work/write.sql@6" -f "$work/quick.sql@4" "$DB" >"$work/pgbench.log" 2>&1 & writers=$!

@@ -57,7 +57,7 @@ async function oneDisk(slowSyncUs, { rounds, seconds, clientCounts }) {
 }
 
 export async function measureAll({ quick }) {
-    const size = quick ? { rounds: 1, seconds: 1, clientCounts: [8] } : { rounds: 3, seconds: 3, clientCounts: [1, 8, 32] };
+    const size = quick ? { rounds: 1, seconds: 1, clientCounts: [8] } : { rounds: 5, seconds: 2, clientCounts: [1, 8, 32] };
     const rows = [];
     for (const [disk, slowSyncUs] of quick ? [['slow disk', 1000]] : [['this disk', 0], ['slow disk', 1000]]) {
         for (const [clients, { plain, watched, notified }] of await oneDisk(slowSyncUs, size)) {

@@ -38,6 +38,11 @@
 	index_insert(index, values, isnull, tid, heap, UNIQUE_CHECK_NO, info)
 #endif
 
+/* pg_noreturn stands before the type, and took the place of pg_attribute_noreturn() in 18. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* A misspelt livefeed.* setting is refused (15) or warned of (before). */
 #if PG_VERSION_NUM >= 150000
 #define compat_reserve_prefix(prefix) MarkGUCPrefixReserved(prefix)

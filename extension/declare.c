@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "fmgr.h"
@@ -92,6 +93,7 @@ livefeed_watch_begin(PG_FUNCTION_ARGS)
 Datum
 livefeed_watch_changed(PG_FUNCTION_ARGS)
 {
+	PreventCommandIfReadOnly("livefeed.watch()");
 	check_owner(PG_GETARG_OID(0));
 	journal_control("definitions");
 	PG_RETURN_VOID();

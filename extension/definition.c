@@ -17,10 +17,11 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
 #include "definition.h"
 #include "livefeed.h"
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 malformed(const char *field)
 {
 	ereport(ERROR,

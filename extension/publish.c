@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -100,6 +101,8 @@ livefeed_publish(PG_FUNCTION_ARGS)
 	StringInfoData frame;
 	Renderer	renderer;
 
+	/* The log is written past the executor, which would look. */
+	PreventCommandIfReadOnly("livefeed.publish()");
 	if (!PG_ARGISNULL(4))
 		users = users_argument(PG_GETARG_ARRAYTYPE_P(4));
 	if (!feed_is_declared(feed, &entity))
@@ -156,6 +159,7 @@ livefeed_resync(PG_FUNCTION_ARGS)
 	char	   *entity;
 	Oid			trigger;
 
+	PreventCommandIfReadOnly("livefeed.resync()");
 	if (!feed_is_declared(feed, &entity) && !OidIsValid(watch_find_feed(feed, &trigger)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -16,6 +16,17 @@ SELECT livefeed.resync('alerts');
 SELECT livefeed.declare_feed('alerts');
 SELECT feed, declared, entity, roles, key_columns FROM livefeed.feeds WHERE feed = 'alerts';
 
+-- A read-only transaction writes no event.
+CREATE TABLE thing (id int PRIMARY KEY);
+SELECT livefeed.watch('thing');
+\i ../sql/include/begin.psql
+SET default_transaction_read_only = on;
+SELECT livefeed.publish('alerts', 'created', '1');
+SELECT livefeed.resync('alerts');
+SELECT livefeed.watch('thing');
+RESET default_transaction_read_only;
+\i ../sql/include/say.psql
+
 -- What is wrong is said.
 \set VERBOSITY terse
 SELECT livefeed.publish('no_such', 'a', '1');

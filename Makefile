@@ -31,8 +31,8 @@ install: install-extension ## install the extension into PostgreSQL and the brid
 install-extension: build
 	@$(AS_ROOT) $(MAKE) -s -C extension install PG_CONFIG="$(PG_CONFIG)"
 
-installcheck: install-extension ## regression and isolation tests of the extension, on a throwaway cluster
-	@dev/run-tests installcheck
+installcheck: install-extension ## regression and isolation tests of the extension, on the server that PGHOST or PGPORT name, else on a throwaway one
+	@if [ -n "$$PGHOST$$PGPORT" ]; then $(MAKE) -C extension installcheck PG_CONFIG="$(PG_CONFIG)"; else dev/run-tests installcheck; fi
 
 unit: build ## unit tests of the bridge
 	@dev/run-tests $(if $(SANITIZE),unit-sanitize,unit)

@@ -421,6 +421,27 @@ struct principal *access_verify(struct access *access, const char *token, size_t
 	return principal;
 }
 
+bool access_lacks_key(const struct access *access, const char *token, size_t len)
+{
+	struct token_parts parts = {.decoded = NULL};
+	struct json_header fields;
+	struct text header;
+	const char *wrong;
+	uint8_t *to;
+	bool lacks = false;
+
+	if (len > TOKEN_MAX_BYTES || !split(token, len, &parts) ||
+	    (parts.decoded = malloc(BASE64URL_ROOM(len) + 6)) == NULL)
+		return false;
+	to = parts.decoded;
+	if (decode(parts.header, &to, &header) && message_parse_header(header.bytes, header.len, &fields, &wrong)) {
+		lacks = fields.kid != NULL && !keyring_has(access->keyring, fields.kid);
+		message_free_header(&fields);
+	}
+	free(parts.decoded);
+	return lacks;
+}
+
 int64_t access_expiry_s(const struct access *access, const struct principal *principal)
 {
 	return principal->exp_s + access->leeway_s; /* of at most 2^53: no overflow */

@@ -61,7 +61,7 @@ bool access_configure(struct access *access, const struct access_settings *setti
 bool access_set_secret(struct access *access, const void *bytes, size_t len, const char **error);
 bool access_set_public_key(struct access *access, const char *pem, size_t len, const char **error);
 bool access_set_jwks(struct access *access, const char *json, size_t len, const char **error);
-/* The database's own keys (HS256 only, standard claim names, no issuer or audience asked). Replaces the former set. */
+/* The database's own keys (HMAC secrets; standard claim names, no issuer or audience asked). Replaces the former set. */
 struct access_own_key {
 	struct text kid, secret;
 };
@@ -73,6 +73,8 @@ bool access_set_own_keys(struct access *access, const struct access_own_key *key
  */
 struct principal *access_verify(struct access *access, const char *token, size_t len, int64_t now_s,
                                 const char **reason);
+/* Was a token refused that names a key which none of ours is? The database may have a new one. */
+bool access_lacks_key(const struct access *access, const char *token, size_t len);
 /* When this principal's session must end, seconds: exp plus leeway. */
 int64_t access_expiry_s(const struct access *access, const struct principal *principal);
 

@@ -221,7 +221,7 @@ bool keyring_set_own(struct keyring *keyring, const struct access_own_key *keys,
 	for (; set.n < n; set.n++) {
 		struct key *key = &set.keys[set.n];
 
-		if (make_secret(keyring, key, keys[set.n].secret.bytes, keys[set.n].secret.len, BIT(HS256)) != NULL ||
+		if (make_secret(keyring, key, keys[set.n].secret.bytes, keys[set.n].secret.len, HMAC_ALGORITHMS) != NULL ||
 		    (keys[set.n].kid.bytes != NULL &&
 		     (key->kid = strndup(keys[set.n].kid.bytes, keys[set.n].kid.len)) == NULL)) {
 			set.n++;
@@ -586,4 +586,13 @@ const char *keyring_verify(struct keyring *keyring, const struct signed_token *t
 	if (!any_kid)
 		return "token's kid names no known key";
 	return any_key ? "token's signature is wrong" : "token's alg is not one of the key's";
+}
+
+bool keyring_has(const struct keyring *keyring, const char *kid)
+{
+	for (int source = 0; source < N_SOURCES; source++)
+		for (size_t i = 0; i < keyring->sets[source].n; i++)
+			if (same(keyring->sets[source].keys[i].kid, kid))
+				return true;
+	return false;
 }

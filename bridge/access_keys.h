@@ -4,7 +4,7 @@
  *
  * A key is bound to its algorithms when it is read, by its type; the header of a token chooses among what the keys
  * allow and adds nothing to it. A secret takes HS256, HS384, HS512; RSA (2048 bits or more) RS256; P-256 ES256; P-384
- * ES384; Ed25519 EdDSA; `alg` of a JWK narrows that further. The database's own keys take HS256.
+ * ES384; Ed25519 EdDSA; `alg` of a JWK narrows that further. The database's own keys are secrets.
  */
 #ifndef LIVEFEED_ACCESS_KEYS_H
 #define LIVEFEED_ACCESS_KEYS_H
@@ -42,5 +42,7 @@ struct signed_token {
  * that kid count, and those that have none.
  */
 const char *keyring_verify(struct keyring *keyring, const struct signed_token *token, bool *own);
+/* Is one of the keys, of whatever source, called that? */
+bool keyring_has(const struct keyring *keyring, const char *kid);
 
 #endif

@@ -246,6 +246,17 @@ static void set_deadline(struct connection *connection, int64_t ms)
 
 /* ---- life */
 
+/* libpq's own message is not passed on: it may show the password. */
+bool connection_dsn_is_good(const char *dsn)
+{
+	if (!dsn || (!strchr(dsn, '=') && !strstr(dsn, "://"))) {
+		return true;
+	}
+	PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+	PQconninfoFree(options);
+	return options != NULL;
+}
+
 struct connection *connection_new(uv_loop_t *loop, const char *dsn, const char *application_name,
                                   const struct connection_events *events, void *arg)
 {

@@ -25,6 +25,9 @@ struct connection_events {
 	void (*notified)(struct connection *connection, int backend_pid, const char *payload, void *arg);
 };
 
+/* Can libpq read it? NULL, a database's name, pairs or a URI. */
+bool connection_dsn_is_good(const char *dsn);
+
 struct connection *connection_new(uv_loop_t *loop, const char *dsn, const char *application_name,
                                   const struct connection_events *events, void *arg);
 /* Starts connecting; ends in ready or lost within connect_timeout_ms, never before it returns. */

@@ -119,6 +119,7 @@ bool hub_pump(struct hub *hub)
 	check_some_deadlines(hub);
 	if (hub->draining)
 		drain_some(hub);
+	session_pump_keys(hub);
 	recheck_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }

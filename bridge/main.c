@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -20,6 +19,7 @@
 #include "catalog.h"
 #include "check.h"
 #include "config.h"
+#include "connection.h"
 #include "database.h"
 #include "history.h"
 #include "listen.h"
@@ -68,10 +68,8 @@ static void on_busy(uv_idle_t *idle)
 
 static void on_prepare(uv_prepare_t *prepare)
 {
-	struct timespec now;
 	(void)prepare;
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	hub_tick_clock(bridge.hub, (int64_t)uv_now(&bridge.loop), now.tv_sec);
+	server_set_clock(bridge.server);
 	hub_pump(bridge.hub);
 	server_flush(bridge.server);
 	if (hub_busy(bridge.hub)) {
@@ -85,6 +83,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_second(uv_timer_t *timer)
 {
 	(void)timer;
+	server_set_clock(bridge.server);
 	hub_check_deadlines(bridge.hub);
 }
 
@@ -437,6 +436,10 @@ static int run(enum config_command command)
 	}
 	if (!log_configure(bridge.config->log_level, bridge.config->log_format)) {
 		return complain(strdup("log-level or log-format cannot be used"));
+	}
+	if (!connection_dsn_is_good(bridge.config->dsn)) {
+		return complain(
+			strdup("dsn: libpq cannot read it: want NAME=VALUE pairs, or postgresql://USER@HOST:PORT/DATABASE"));
 	}
 	bridge.access = access_new();
 	if (!bridge.access || !setup_access(bridge.access, bridge.config, &error)) {

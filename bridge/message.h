@@ -45,7 +45,8 @@ struct cursor {
 bool cursor_parse(const char *text, struct cursor *out);
 
 /* Control messages, each a new frame (NULL: out of memory). ref: JSON text or NULL, channel: plain name. */
-struct frame *message_welcome(const char *user, const char *epoch, int64_t head, int64_t expires_s, int heartbeat_s);
+struct frame *message_welcome(const char *ref, const char *user, const char *epoch, int64_t head, int64_t expires_s,
+                              int heartbeat_s);
 /* recovered: -1 none asked (left out), 0 false with reason, 1 true. */
 struct frame *message_subscribed(const char *ref, const char *channel, const char *epoch, int64_t id, int recovered,
                                  const char *reason);

@@ -52,7 +52,8 @@ static void put_cursor(struct json_out *out, const char *epoch, int64_t id)
 	json_puts(out, "\"");
 }
 
-struct frame *message_welcome(const char *user, const char *epoch, int64_t head, int64_t expires_s, int heartbeat_s)
+struct frame *message_welcome(const char *ref, const char *user, const char *epoch, int64_t head, int64_t expires_s,
+                              int heartbeat_s)
 {
 	struct json_out out = {0};
 	time_t expires = expires_s > TIME_MAX_S ? TIME_MAX_S : expires_s;
@@ -61,7 +62,7 @@ struct frame *message_welcome(const char *user, const char *epoch, int64_t head,
 
 	gmtime_r(&expires, &utc);
 	strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &utc);
-	begin(&out, "welcome", NULL);
+	begin(&out, "welcome", ref);
 	json_puts(&out, ",\"protocol\":1");
 	put_member(&out, "user", user);
 	put_member(&out, "epoch", epoch);

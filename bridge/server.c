@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -241,6 +242,13 @@ void server_adopt(void *arg, int fd)
 		return;
 	}
 	lws_adopt_socket_vhost(server->vhost, fd); /* closes it where it fails */
+}
+
+void server_set_clock(struct server *server)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	hub_tick_clock(server->settings.hub, (int64_t)uv_now(server->settings.loop), now.tv_sec);
 }
 
 void server_flush(struct server *server)

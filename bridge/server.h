@@ -31,6 +31,8 @@ struct server *server_new(const struct server_settings *settings);
 void server_configure(struct server *server, const struct config *config);
 void server_adopt(void *server, int fd); /* as listen.c calls it */
 /* Sends what the sessions have for their clients; called before the loop sleeps. */
+/* Tells the hub what time it is: before what depends on it, since the loop may have slept. */
+void server_set_clock(struct server *server);
 void server_flush(struct server *server);
 /* From now on no new sessions. */
 void server_drain(struct server *server);

@@ -167,16 +167,16 @@ static void refuse_token(struct session *session, const char *ref, const char *r
 	session_shut(session, CLOSE_TOKEN, reason);
 }
 
-static void welcome(struct session *session)
+static void welcome(struct session *session, const char *ref)
 {
 	struct hub *hub = session->hub;
-	session_reply(session,
-	              message_welcome(session->principal->user, history_epoch(hub->history), history_head(hub->history),
-	                              session->principal->exp_s, (int)(hub->limits.heartbeat_ms / 1000)));
+	session_reply(session, message_welcome(ref, session->principal->user, history_epoch(hub->history),
+	                                       history_head(hub->history), session->principal->exp_s,
+	                                       (int)(hub->limits.heartbeat_ms / 1000)));
 }
 
 /* The first token: OPEN, unless the user has too many sessions. */
-static void admit(struct session *session, struct principal *principal)
+static void admit(struct session *session, struct principal *principal, const char *ref)
 {
 	struct hub *hub = session->hub;
 	uint32_t n = user_counts_add(hub->users, principal->user);
@@ -193,11 +193,41 @@ static void admit(struct session *session, struct principal *principal)
 		return;
 	}
 	set_state(session, SESSION_OPEN);
-	welcome(session);
+	welcome(session, ref);
 	subscribe_path(session);
 }
 
-static void authenticate(struct session *session, const char *token, size_t len, const char *ref)
+/*
+ * The database's key may have been changed a moment ago, with the news of it still on its way here: a token that names a key we
+ * do not know waits until the keys were read once more. False: out of memory.
+ */
+static bool wait_for_keys(struct session *session, const char *token, size_t len, const char *ref)
+{
+	struct hub *hub = session->hub;
+	struct request *request = request_new(hub, REQUEST_TOKEN, session);
+	if (request == NULL)
+		return false;
+	request->token = strndup(token, len);
+	request->ref = ref != NULL ? strdup(ref) : NULL;
+	if (request->token == NULL || (ref != NULL && request->ref == NULL)) {
+		request_free(request);
+		return false;
+	}
+	request->next = hub->tokens;
+	hub->tokens = request;
+	session->token_waits = request;
+	return true;
+}
+
+/* Without the database, a refusal would send the client for a token that is no better. */
+static void token_unavailable(struct session *session, const char *ref)
+{
+	session_error(session, ref, "unavailable", "the database cannot be asked at present", NULL);
+	if (session->state == SESSION_GREETING)
+		session_shut(session, CLOSE_TRY_LATER, "try again later");
+}
+
+static void judge_token(struct session *session, const char *token, size_t len, const char *ref, bool may_wait)
 {
 	struct hub *hub = session->hub;
 	if (!hub->begun) {
@@ -209,11 +239,12 @@ static void authenticate(struct session *session, const char *token, size_t len,
 	const char *reason = "token is refused";
 	struct principal *principal = access_verify(hub->access, token, len, hub->wall_s, &reason);
 	if (principal == NULL) {
-		refuse_token(session, ref, reason);
+		if (!may_wait || !access_lacks_key(hub->access, token, len) || !wait_for_keys(session, token, len, ref))
+			refuse_token(session, ref, reason);
 		return;
 	}
 	if (session->state == SESSION_GREETING) {
-		admit(session, principal);
+		admit(session, principal, ref);
 		return;
 	}
 	if (strcmp(principal->user, session->principal->user) != 0) {
@@ -224,8 +255,56 @@ static void authenticate(struct session *session, const char *token, size_t len,
 	principal_unref(session->principal);
 	session->principal = principal;
 	session->expiry_s = access_expiry_s(hub->access, principal);
-	welcome(session);
+	welcome(session, ref);
 	session_recheck(session, false);
+}
+
+static void authenticate(struct session *session, const char *token, size_t len, const char *ref)
+{
+	if (session->token_waits != NULL) {
+		session->token_waits->session = NULL; /* the later one counts */
+		session->token_waits = NULL;
+	}
+	judge_token(session, token, len, ref, true);
+}
+
+/* At most one question at a time, and one in KEYS_ASK_EVERY_MS: tokens with made-up names of keys cost us little. */
+void session_pump_keys(struct hub *hub)
+{
+	if (hub->tokens == NULL || hub->keys_request != NULL ||
+	    (hub->keys_asked_ms != 0 && hub->now_ms - hub->keys_asked_ms < KEYS_ASK_EVERY_MS))
+		return;
+	struct request *request = request_new(hub, REQUEST_KEYS, NULL);
+	if (request == NULL)
+		return; /* later */
+	hub->keys_request = request;
+	hub->keys_asked_ms = hub->now_ms;
+	hub->tokens_asked = hub->tokens;
+	hub->tokens = NULL;
+	hub->backend.reload_definitions(hub->backend.arg, request);
+}
+
+void session_answer_keys(struct hub *hub, struct request *request, bool answered)
+{
+	struct request *token = hub->tokens_asked;
+	hub->tokens_asked = NULL;
+	hub->keys_request = NULL;
+	request_free(request);
+	while (token != NULL) {
+		struct request *next = token->next;
+		struct session *session = token->session;
+		if (session != NULL) {
+			session->token_waits = NULL;
+			if (session->state >= SESSION_CLOSING)
+				; /* over */
+			else if (answered)
+				judge_token(session, token->token, strlen(token->token), token->ref, false);
+			else
+				token_unavailable(session, token->ref);
+		}
+		request_free(token);
+		token = next;
+	}
 }
 
 void session_authenticate(struct session *session, const char *token, size_t len)

@@ -34,6 +34,7 @@
 #define ROW_ASKS_MAX 3
 #define CURSOR_ASKS_MAX 3
 #define RETRY_MS 1000
+#define KEYS_ASK_EVERY_MS 200
 #define PUMP_COST_MAX_NS 1000000
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
@@ -68,6 +69,7 @@ struct session {
 	struct principal *principal;
 	struct subscription *subscriptions;
 	struct request *attempts;
+	struct request *token_waits; /* a token whose key is being asked for; NULL: none */
 	struct session_path *path;
 	const char *close_reason;
 
@@ -128,7 +130,7 @@ struct page { /* of the log: the events of one feed in (after, up_to] */
 	struct event *events[];
 };
 
-enum request_kind { REQUEST_SUBSCRIBE, REQUEST_PAGE, REQUEST_RECHECK };
+enum request_kind { REQUEST_SUBSCRIBE, REQUEST_PAGE, REQUEST_RECHECK, REQUEST_TOKEN, REQUEST_KEYS };
 
 struct deferred { /* a message for a channel that has an attempt under way */
 	struct deferred *next;
@@ -143,7 +145,7 @@ struct request {
 	enum request_kind kind;
 
 	/* a subscribe */
-	struct request *next; /* of the session's attempts */
+	struct request *next; /* of the session's attempts; of the tokens that wait */
 	char *ref;
 	char *channel; /* of a page: the feed */
 	struct cursor since;
@@ -159,6 +161,7 @@ struct request {
 	uint64_t row_hash;
 	bool row_waiting, row_doubt;
 
+	char *token; /* of REQUEST_TOKEN; its answer is that to a REQUEST_KEYS */
 	int64_t after; /* a page */
 	struct replay *replay; /* a recheck; NULL: no longer wanted */
 };
@@ -200,6 +203,11 @@ struct hub {
 	struct request *row_waiters[ROW_WAITER_BUCKETS];
 	uint64_t restarts;
 
+	struct request *tokens; /* that wait for the keys to be asked for, and ... */
+	struct request *tokens_asked; /* ... for the answer of keys_request */
+	struct request *keys_request;
+	int64_t keys_asked_ms;
+
 	struct replay_list replays[REPLAY_STATES];
 	struct request *pages[PAGES_IN_FLIGHT_MAX];
 	size_t n_pages, n_rechecks;
@@ -234,6 +242,9 @@ void session_shut(struct session *session, enum close_code code, const char *rea
 void session_error(struct session *session, const char *ref, const char *code, const char *text, const char *channel);
 /* Time-outs of one session. */
 void session_check_deadline(struct session *session);
+/* Asks for the keys that tokens wait for, if that is due. */
+void session_pump_keys(struct hub *hub);
+void session_answer_keys(struct hub *hub, struct request *request, bool answered);
 
 /* ---- subscribe.c */
 void session_subscribe(struct session *session, const char *ref, const char *channel, const char *since, bool snapshot);

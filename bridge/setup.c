@@ -51,11 +51,14 @@ static char *read_file(const char *name, size_t *len)
 
 static bool set_secret(struct access *access, const char *bytes, size_t len, const char **why)
 {
+	if (!access_set_secret(access, bytes, len, why)) {
+		return false;
+	}
 	if (bytes && len < ACCESS_SECRET_ADVISED_BYTES) {
 		log_warn("jwt-secret-file: the secret has less than %d bytes, and can be guessed; use one of 32 random bytes",
 		         ACCESS_SECRET_ADVISED_BYTES);
 	}
-	return access_set_secret(access, bytes, len, why);
+	return true;
 }
 
 static bool set_keys(struct access *access, const char *setting, const char *name,

@@ -63,6 +63,7 @@ void request_free(struct request *request)
 	deferred_free_all(request->deferred_first);
 	free(request->ref);
 	free(request->channel);
+	free(request->token);
 	free(request);
 }
 
@@ -288,10 +289,11 @@ static bool answer_unwanted(struct request *attempt)
 
 void hub_answer_definitions(struct hub *hub, struct request *request, bool answered)
 {
-	(void)hub;
-	if (answer_unwanted(request))
-		return;
-	if (!answered)
+	if (request->kind == REQUEST_KEYS)
+		session_answer_keys(hub, request, answered);
+	else if (answer_unwanted(request))
+		; /* and gone */
+	else if (!answered)
 		refuse_unavailable(request);
 	else
 		attempt_judge(request);
@@ -579,6 +581,9 @@ int64_t attempts_position(const struct session *session, int64_t up_to)
 
 void session_forget(struct session *session)
 {
+	if (session->token_waits != NULL)
+		session->token_waits->session = NULL; /* the answer frees it */
+	session->token_waits = NULL;
 	while (session->attempts != NULL) {
 		struct request *attempt = session->attempts;
 		session->attempts = attempt->next;

@@ -155,7 +155,7 @@ static bool count_address(struct server *server, struct client *client, const ch
 int websocket_established(struct server *server, struct lws *wsi, struct client *client)
 {
 	static char buffer[TOKEN_MAX_BYTES];
-	char path[CHANNEL_NAME_MAX_BYTES * 4], since[64], flag[8], peer[ADDRESS_MAX_BYTES], address[ADDRESS_MAX_BYTES];
+	char path[CHANNEL_NAME_MAX_BYTES * 4], flag[8], peer[ADDRESS_MAX_BYTES], address[ADDRESS_MAX_BYTES];
 	client->wsi = wsi;
 	server->websockets++;
 	if (server->testing) {
@@ -174,10 +174,11 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	struct session_origin origin = {
 		.address = address,
 		.path = is_plain(path) ? NULL : path,
-		.since = transport_argument(wsi, "since", since, sizeof since) ? since : NULL,
+		.since = transport_argument(wsi, "since", buffer, sizeof buffer) ? buffer : NULL,
 		.snapshot = transport_argument(wsi, "snapshot", flag, sizeof flag) &&
 	                (strcmp(flag, "1") == 0 || strcmp(flag, "true") == 0),
 	};
+	server_set_clock(server);
 	client->session = session_open(server->settings.hub, &transport, client, &origin);
 	if (!client->session) {
 		return websocket_close(server, client, CLOSE_GOING_AWAY, "shutting down") ? 0 : -1;
@@ -225,6 +226,7 @@ int websocket_receive(struct server *server, struct client *client, const char *
 	if (!client->session || session_closing(client->session, &reason) != 0) {
 		return 0; /* over: what else comes does not count */
 	}
+	server_set_clock(server);
 	if (lws_frame_is_binary(client->wsi)) {
 		drop_message(client);
 		session_close(client->session, CLOSE_NOT_TEXT, "text only");

@@ -56,6 +56,10 @@ describe('feeds', () => {
     assert.equal(error.channel, 'requests:unit:9');
     assert.equal((await foreign.next('subscribed')).channel, 'notices', 'the other one goes on');
 
+    const lost = await as('42', { units: [7] }, { path: '/ws/mine/', query: { since: 'x'.repeat(300) } });
+    const answer = await lost.next('subscribed');
+    assert.deepEqual([answer.recovered, answer.reason], [false, 'epoch'], 'a since that is no cursor, however long');
+
     await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (1, 7, 'by path'), (2, 9, 'no')`);
     await mine.caughtUp(db);
     assert.deepEqual(mine.events().map((event) => event.key), ['1']);

@@ -152,8 +152,8 @@ static const struct token_case by_own_key[] = {
 	{RSA_KEY, TEXT("{\"alg\":\"PS256\"}"), GOOD, unknown_alg},
 	{RSA_384, TEXT("{\"alg\":\"RS384\"}"), GOOD, unknown_alg},
 	{OWN, TEXT("{\"alg\":\"ES512\"}"), GOOD, unknown_alg},
-	{OWN_384, TEXT("{\"alg\":\"HS384\",\"kid\":\"own\"}"), GOOD,
-     wrong_signature}, /* the secret file has no kid, and HS384 */
+	{OWN_384, TEXT("{\"alg\":\"HS384\",\"kid\":\"own\"}"), GOOD, NULL},
+	{OWN_384, TEXT("{\"alg\":\"HS512\",\"kid\":\"own\"}"), GOOD, wrong_signature},
 	{PEM_AS_SECRET, HS256, GOOD, wrong_signature},
 	{PEM_NEWLINE_AS_SECRET, HS256, GOOD, wrong_signature},
 	/* the header */
@@ -902,7 +902,7 @@ static void test_keys(void)
 	   "count both");
 	ok(!takes(OWN, "{\"alg\":\"HS256\",\"kid\":\"new\"}"), "each under its kid");
 	ok(takes(OWN, "{\"alg\":\"HS256\"}"), "or without one");
-	ok(!takes(SECRET_384, "{\"alg\":\"HS384\"}"), "for HS256 alone");
+	ok(takes(SECRET_384, "{\"alg\":\"HS384\"}"), "for HS384 too");
 	token = make(OWN, "{\"alg\":\"HS256\",\"kid\":\"old\"}", 27, "{}", 2);
 	refuse(token, strlen(token), no_kid, "a kid that nobody knows");
 	free(token);

@@ -479,12 +479,13 @@ static void is_frame(struct frame *frame, const char *want, const char *name)
 
 static void test_control(void)
 {
-	is_frame(message_welcome("42", "6f3a91c2", 1041, 1794661200, 25),
+	is_frame(message_welcome(NULL, "42", "6f3a91c2", 1041, 1794661200, 25),
 	         "{\"type\":\"welcome\",\"protocol\":1,\"user\":\"42\",\"epoch\":\"6f3a91c2\",\"cursor\":\"6f3a91c2-1041\","
 	         "\"expires_at\":\"2026-11-14T13:00:00Z\",\"heartbeat\":25}",
 	         "welcome");
-	is_frame(message_welcome("a\"\\\n\x01\x1f\t\xc3\xa9", "e", 0, INT64_C(9007199254740992), 1),
-	         "{\"type\":\"welcome\",\"protocol\":1,\"user\":\"a\\\"\\\\\\n\\u0001\\u001f\\t\xc3\xa9\",\"epoch\":\"e\","
+	is_frame(message_welcome("7", "a\"\\\n\x01\x1f\t\xc3\xa9", "e", 0, INT64_C(9007199254740992), 1),
+	         "{\"type\":\"welcome\",\"ref\":7,\"protocol\":1,\"user\":\"a\\\"\\\\\\n\\u0001\\u001f\\t\xc3\xa9\","
+	         "\"epoch\":\"e\","
 	         "\"cursor\":\"e-0\",\"expires_at\":\"9999-12-31T23:59:59Z\",\"heartbeat\":1}",
 	         "welcome of a user with hostile bytes, and the last expiry there is");
 	is_frame(

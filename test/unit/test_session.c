@@ -90,6 +90,84 @@ static void test_refresh(void)
 	world_end();
 }
 
+/* A token under a key of the database that this bridge has not heard of yet. */
+static void learn_key(void)
+{
+	struct access_own_key keys[] = {{{"k", 1}, {SECRET, sizeof(SECRET) - 1}}, {{"n", 1}, {SECRET, sizeof(SECRET) - 1}}};
+	if (!access_set_own_keys(world.access, keys, 2))
+		abort();
+}
+
+static void bring(struct client *client, const char *kid, const char *ref)
+{
+	char header[64], payload[128], message[1024];
+	snprintf(header, sizeof(header), "{\"alg\":\"HS256\",\"kid\":\"%s\"}", kid);
+	snprintf(payload, sizeof(payload), "{\"sub\":\"42\",\"exp\":%d}", WALL_S + 3600);
+	char *token = sign_hmac(token_body(header, strlen(header), payload, strlen(payload)), EVP_sha256(), SECRET,
+	                        sizeof(SECRET) - 1);
+	if (ref == NULL) {
+		session_authenticate(client->session, token, strlen(token));
+	} else {
+		snprintf(message, sizeof(message), "{\"type\":\"auth\",\"ref\":%s,\"token\":\"%s\"}", ref, token);
+		send_text(client, message);
+	}
+	free(token);
+}
+
+static void test_new_key(void)
+{
+	struct client a, b, c, d;
+	world_begin(1 << 20);
+	world.at_once = false;
+	join(&a);
+	join(&b);
+	join(&c);
+	bring(&a, "n", NULL);
+	bring(&b, "n", "5");
+	bring(&c, "n", NULL);
+	ok(next(&a) == NULL && close_code(&a) == 0, "a key that is not known yet is no reason to refuse");
+	pump();
+	is_int(open_asks(), 1, "the keys are asked for, once for all");
+	leave(&c);
+	world.define = learn_key;
+	answer_all();
+	is_str(next(&a), welcome_42, "and then it is");
+	ok(strstr(next(&b), "{\"type\":\"welcome\",\"ref\":5,") != NULL, "with the ref it came with");
+
+	join(&c);
+	bring(&c, "x", NULL);
+	pump();
+	is_int(open_asks(), 0, "not asked for again at once");
+	set_clock(KEYS_ASK_EVERY_MS);
+	pump();
+	answer_all();
+	ok(strstr(next(&c), "token's kid names no known key") != NULL, "a key that nobody knows is refused");
+	is_int(close_code(&c), 4401, "and closes");
+
+	set_clock(KEYS_ASK_EVERY_MS);
+	join(&d);
+	bring(&d, "x", NULL);
+	bring(&a, "x", "6");
+	bring(&a, "n", "7");
+	ok(strstr(next(&a), "\"ref\":7,\"protocol\"") != NULL, "of two tokens the later one counts");
+	bring(&b, "x", "8");
+	pump();
+	world.down = true;
+	answer_all();
+	ok(strstr(next(&d), "\"code\":\"unavailable\"") != NULL, "without the database nobody knows");
+	is_int(close_code(&d), 1013, "try again later");
+	ok(strstr(next(&b), "\"ref\":8,\"code\":\"unavailable\"") != NULL, "a session that has a token");
+	is_int(close_code(&b), 0, "stays");
+	ok(next(&a) == NULL, "and nothing came of the first");
+
+	set_clock(KEYS_ASK_EVERY_MS);
+	join(&c);
+	bring(&c, "x", NULL);
+	pump();
+	bring(&a, "y", "9");
+	world_end();
+}
+
 static void test_deadlines(void)
 {
 	struct client idle, brief, old;
@@ -427,6 +505,7 @@ int main(void)
 	test_greeting();
 	test_before_the_database();
 	test_refresh();
+	test_new_key();
 	test_deadlines();
 	test_expiry();
 	test_many_deadlines();

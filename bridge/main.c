@@ -57,6 +57,7 @@ static struct bridge {
 	uv_timer_t second, watchdog, drain;
 	uint64_t drain_end_ms;
 	bool draining;
+	bool failed; /* it ends, and nobody asked it to */
 } bridge;
 
 /* ---- the loop */
@@ -141,11 +142,17 @@ static void on_reload(void *arg)
 	database_load_definitions(bridge.database, bridge.catalog, bridge.access, on_loaded, NULL);
 }
 
-static void on_unusable(void *arg, const char *why)
+static void begin_drain(const char *why);
+
+static void on_unusable(void *arg, const char *why, bool for_good)
 {
 	(void)arg;
 	log_error("the database cannot be served: %s", why);
 	notify_send("STATUS=the database cannot be served");
+	if (for_good && !bridge.draining) {
+		bridge.failed = true;
+		begin_drain("giving up");
+	}
 }
 
 static uint64_t count_sessions(void *arg)
@@ -179,14 +186,9 @@ static void on_drain(uv_timer_t *timer)
 	}
 }
 
-static void on_terminate(uv_signal_t *handle, int number)
+static void begin_drain(const char *why)
 {
-	(void)handle;
-	if (bridge.draining) {
-		uv_stop(&bridge.loop);
-		return;
-	}
-	log_info("%s: closing %zu sessions", number == SIGTERM ? "SIGTERM" : "SIGINT", hub_sessions(bridge.hub));
+	log_info("%s: closing %zu sessions", why, hub_sessions(bridge.hub));
 	notify_send("STOPPING=1");
 	bridge.draining = true;
 	bridge.drain_end_ms = uv_now(&bridge.loop) + (uint64_t)bridge.config->drain_ms + DRAIN_EXTRA_MS;
@@ -195,6 +197,16 @@ static void on_terminate(uv_signal_t *handle, int number)
 	server_drain(bridge.server);
 	hub_drain(bridge.hub, bridge.config->drain_ms);
 	uv_timer_start(&bridge.drain, on_drain, 0, DRAIN_LOOK_MS);
+}
+
+static void on_terminate(uv_signal_t *handle, int number)
+{
+	(void)handle;
+	if (bridge.draining) {
+		uv_stop(&bridge.loop);
+	} else {
+		begin_drain(number == SIGTERM ? "SIGTERM" : "SIGINT");
+	}
 }
 
 static bool same(const char *a, const char *b)
@@ -414,7 +426,7 @@ static int serve(void)
 	uv_run(&bridge.loop, UV_RUN_DEFAULT);
 	stop_parts(true);
 	log_info("stopped");
-	return EXIT_SUCCESS;
+	return bridge.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int complain(char *error)

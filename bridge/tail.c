@@ -95,11 +95,11 @@ void tail_fail(struct tail *tail, const char *why)
 }
 
 /* The database is not one for us; said once, not with each attempt. */
-static void refuse(struct tail *tail, const char *why)
+static void refuse(struct tail *tail, const char *why, bool for_good)
 {
 	if (strncmp(tail->said, why, sizeof tail->said - 1) != 0) {
 		snprintf(tail->said, sizeof tail->said, "%s", why);
-		tail->events.unusable(tail->events.arg, tail->said);
+		tail->events.unusable(tail->events.arg, tail->said, for_good);
 	}
 	tail_fail(tail, tail->said);
 }
@@ -119,7 +119,7 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 static void fail_query(struct tail *tail, const char *what, const PGresult *result)
 {
 	if (probe_explain(&tail->probe, what, result) == PROBE_UNUSABLE) {
-		refuse(tail, tail->probe.why);
+		refuse(tail, tail->probe.why, false);
 	} else {
 		log_warn("%s", tail->probe.why);
 		tail_fail(tail, tail->probe.why);
@@ -353,8 +353,10 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 		return;
 	}
 	if (rows_int4(result, 0, 5) != connection_backend_pid(connection)) {
-		refuse(tail, "the connection goes through a pooler that changes the server process (transaction pooling): "
-		             "give the bridge a direct connection, or one through session pooling");
+		refuse(tail,
+		       "the connection goes through a pooler that changes the server process (transaction pooling): "
+		       "give the bridge a direct connection, or one through session pooling",
+		       true);
 		return;
 	}
 	struct text epoch = rows_text(result, 0, 0), definitions = rows_text(result, 0, 4);
@@ -418,7 +420,7 @@ static void probed(struct probe *probe, enum probe_outcome outcome, void *arg)
 	struct tail *tail = arg;
 	if (outcome != PROBE_OK) {
 		if (outcome == PROBE_UNUSABLE) {
-			refuse(tail, probe->why);
+			refuse(tail, probe->why, false);
 		} else {
 			log_warn("%s", probe->why);
 			tail_fail(tail, probe->why);

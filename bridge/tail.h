@@ -36,7 +36,7 @@ struct tail_events { /* all on the loop */
 	 * tail_definitions_loaded, so that no event is judged by old definitions. */
 	void (*reload)(void *arg);
 	/* The database cannot be served, and waiting will not help by itself (no extension, other log version, standby, transaction pooling): one clear line. The tail keeps trying. */
-	void (*unusable)(void *arg, const char *why);
+	void (*unusable)(void *arg, const char *why, bool for_good); /* for_good: there is no use in trying on */
 	uint64_t (*sessions)(void *arg);
 };
 

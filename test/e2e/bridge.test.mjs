@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -194,6 +195,28 @@ describe('the program', () => {
     await bare.query('CREATE EXTENSION livefeed');
     await bare.query(`SELECT livefeed.grant_bridge('bridge')`);
     await bridge.ready(40_000);
+  });
+
+  it('says so and ends with 1 where the server process changes under it: transaction pooling', async () => {
+    // What the set-up of a connection is told is not the process that later queries meet.
+    const proxy = net.createServer((client) => {
+      const server = net.connect(cluster.port, cluster.host.startsWith('/') ? '127.0.0.1' : cluster.host);
+      for (const [one, other] of [[client, server], [server, client]]) {
+        one.on('error', () => other.destroy());
+        one.on('close', () => other.destroy());
+      }
+      client.pipe(server);
+      server.on('data', (data) => {
+        const at = data.toString('latin1').search(/D\0\0\0.\0\x01\0\0\0[\x04-\x07]\d{4,7}C/s);
+        if (at >= 0) data[at + 11] = data[at + 11] === 0x39 ? 0x31 : data[at + 11] + 1;
+        client.write(data);
+      });
+    });
+    await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
+    const run = await bridgeRun(['--dsn', `host=127.0.0.1 port=${proxy.address().port} user=bridge dbname=${db.name} sslmode=disable`, '--listen', `127.0.0.1:${await freePort()}`])
+      .finally(() => proxy.close());
+    assert.equal(run.code, 1, run.stderr);
+    assert.match(run.stderr, /transaction pooling/);
   });
 
   it('reads its configuration again on SIGHUP, and keeps the old one if the new is bad', async () => {

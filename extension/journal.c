@@ -70,7 +70,10 @@ enum
 	LOG_COLUMNS
 };
 
-#define LOG_MAX_INDEXES 4
+#define LOG_MAX_INDEXES 8
+
+/* Invalidations that arrive while the log is opened are followed this often. */
+#define LOG_OPEN_TRIES 3
 
 /* What a log row adds to the log beside its frame and texts, roughly. */
 #define LOG_ROW_BYTES 100
@@ -242,9 +245,39 @@ insert_index_entries(Relation log, TupleTableSlot *slot)
 	{
 		Relation	index = index_open(target.index_oids[i], RowExclusiveLock);
 
+		/*
+		 * One that is still being made, CONCURRENTLY, takes no entries yet. When
+		 * it does, that is told of the index alone, not of its table.
+		 */
+		if (!index->rd_index->indisready)
+		{
+			index_close(index, NoLock);
+			continue;
+		}
 		FormIndexDatum(target.index_infos[i], slot, NULL, values, isnull);
 		compat_index_insert(index, values, isnull, &slot->tts_tid, log, target.index_infos[i]);
 		index_close(index, NoLock);
+	}
+}
+
+/*
+ * Opens the child that is written to. Its lock may bring the news that the list
+ * of its indexes has changed (REINDEX CONCURRENTLY); from then on the lock keeps
+ * any index that we know from going away, and a new one from taking entries.
+ */
+static Relation
+open_log(void)
+{
+	for (int try = 1;; try++)
+	{
+		Relation	log;
+
+		if (!target.valid)
+			target_refresh();
+		log = table_open(target.table, RowExclusiveLock);
+		if (likely(target.valid) || try == LOG_OPEN_TRIES)
+			return log;
+		table_close(log, NoLock);
 	}
 }
 
@@ -255,15 +288,13 @@ write_row(const LivefeedEvent *event)
 	Relation	log;
 	bool		rings;
 
-	if (!target.valid)
-		target_refresh();
+	log = open_log();
 	if (!journal_in_use)
 	{
 		wake_prepare();
 		journal_in_use = true;
 	}
 
-	log = table_open(target.table, RowExclusiveLock);
 	fill_row(target.slot, event);
 	table_tuple_insert(log, target.slot, GetCurrentCommandId(true), 0, NULL);
 	insert_index_entries(log, target.slot);

@@ -35,6 +35,7 @@ export class Load {
     async ask(command) {
         this.client.say(command);
         const answer = JSON.parse(await this.client.line());
+        this.forgetTokens(); // it has read them before it answered
         if (answer.error) throw new Error(`wsload: ${command}: ${answer.error}`);
         return answer;
     }
@@ -69,6 +70,11 @@ export class Load {
     async close() {
         this.client.say('quit');
         await this.client.closed;
+        this.forgetTokens();
+    }
+
+    forgetTokens() {
         if (this.folder) rmSync(this.folder, { recursive: true });
+        this.folder = undefined;
     }
 }

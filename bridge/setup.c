@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "log.h"
+#include "tls.h"
 
 #define KEY_FILE_MAX_BYTES (1 << 20)
 #define OWN_FILES 512 /* beside the clients' sockets: the database's, listeners, log, spare */
@@ -96,6 +97,9 @@ bool setup_access(struct access *access, const struct config *config, char **err
 	};
 	const char *why = NULL;
 	*error = NULL;
+	if (config->tls_cert && !tls_check(config->tls_cert, config->tls_key, error)) {
+		return false;
+	}
 	if (!set_keys(access, "jwt-secret-file", config->jwt_secret_file, set_secret, error) ||
 	    !set_keys(access, "jwt-public-key", config->jwt_public_key, access_set_public_key, error) ||
 	    !set_keys(access, "jwks", config->jwks, access_set_jwks, error)) {

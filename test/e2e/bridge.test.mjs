@@ -64,7 +64,7 @@ describe('the program', () => {
       [['--base-path', 'x'], {}, 'base-path'], [['--tls-cert', '/tmp/x'], {}, 'tls-'],
       [[], { LIVEFEED_HEARTBEAT: 'often' }, 'HEARTBEAT|heartbeat'], [['--config', bad], {}, 'heartbeet'], [['--config', value], {}, 'heartbeat'],
       [['--config', '/nowhere/x.ini'], {}, '/nowhere/x.ini'], [['--jwks', '/nowhere/x.json'], {}, 'jwks'], [['--jwt-secret-file', '/nowhere/x'], {}, 'jwt-secret-file'],
-      [['--jwt-secret-file', '/dev/null'], {}, 'jwt-secret-file'], [['--dsn', 'host=x secretly'], {}, 'dsn'], [['--check', '--dsn', 'postgresql://u:pw@[::1/x'], {}, 'dsn'],
+      [['--jwt-secret-file', '/dev/null'], {}, 'jwt-secret-file'], [['--dsn', 'host=x secretly'], {}, 'dsn'], [['--tls-cert', value, '--tls-key', value], {}, 'tls-cert'], [['--check', '--dsn', 'postgresql://u:pw@[::1/x'], {}, 'dsn'],
     ]) {
       const run = await bridgeRun([...args, ...(args.includes('--listen') ? [] : ['--listen', `127.0.0.1:${await freePort()}`])], { env });
       assert.equal(run.code, 2, `${args} ${JSON.stringify(env)}: ${run.stderr}`);

@@ -1,0 +1,13 @@
+/*
+ * tls.h - are a certificate and its key fit for use? Asked before libwebsockets gets them, which would go on with half of a
+ * bad pair, and tell nobody.
+ */
+#ifndef LIVEFEED_TLS_H
+#define LIVEFEED_TLS_H
+
+#include <stdbool.h>
+
+/* Files in PEM. False: *error names the setting and what is wrong; malloc'ed, or NULL (out of memory). */
+bool tls_check(const char *cert, const char *key, char **error);
+
+#endif

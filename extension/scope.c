@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "lib/qunique.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -235,12 +236,20 @@ static bool
 call_function(const WatchFunction *function, TupleTableSlot *row, Datum *result)
 {
 	LOCAL_FCINFO(call, 1);
+	Oid			user;
+	int			context;
 
 	InitFunctionCallInfoData(*call, unconstify(FmgrInfo *, &function->call), 1,
 							 DEFAULT_COLLATION_OID, NULL, NULL);
 	call->args[0].value = row_argument(function, row);
 	call->args[0].isnull = false;
+
+	/* An error puts the user back by itself: the subtransaction's abort does. */
+	GetUserIdAndSecContext(&user, &context);
+	if (OidIsValid(function->run_as))
+		SetUserIdAndSecContext(function->run_as, context | SECURITY_LOCAL_USERID_CHANGE);
 	*result = FunctionCallInvoke(call);
+	SetUserIdAndSecContext(user, context);
 	return !call->isnull;
 }
 

@@ -35,6 +35,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -343,6 +344,25 @@ resolve_published(Watch *watch, Relation relation, const Definition *definition)
 	}
 }
 
+/*
+ * A writer needs no right to what the function reads to tell a row's unit, no
+ * more than foreign keys ask it of him: it runs with the table owner's rights.
+ * Not so a stranger's function, in a trigger made by hand: that would give the
+ * owner's rights to whoever has TRIGGER on the table.
+ */
+static Oid
+function_user(Oid function, Oid owner)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			function_owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	function_owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return function_owner == owner || superuser_arg(function_owner) ? owner : InvalidOid;
+}
+
 /* The function of that name which takes a row of the relation, or of one that it is a partition of. */
 static WatchFunction *
 resolve_function(Relation relation, List *names)
@@ -381,6 +401,7 @@ resolve_function(Relation relation, List *names)
 
 	function = palloc0(sizeof(WatchFunction));
 	fmgr_info_cxt(oid, &function->call, CurrentMemoryContext);
+	function->run_as = function_user(oid, relation->rd_rel->relowner);
 	function->row_type = row_type;
 	function->row_desc = lookup_rowtype_tupdesc_copy(row_type, -1);
 	function->map = row_type == relation->rd_rel->reltype ? NULL :

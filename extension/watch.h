@@ -36,6 +36,7 @@ typedef struct WatchAction
 /* A function of the row; its argument is of the type of an ancestor, perhaps. */
 typedef struct WatchFunction
 {
+	Oid			run_as;			/* the table's owner, or InvalidOid: whoever writes */
 	FmgrInfo	call;
 	Oid			row_type;
 	TupleDesc	row_desc;

@@ -164,6 +164,32 @@ SELECT livefeed.reset();
 SELECT livefeed.rotate_key();
 SELECT * FROM app.orders;
 
+-- What a unit_function reads, it reads with the rights of the table's owner: a writer needs none.
+RESET ROLE;
+SET ROLE lf_owner;
+CREATE TABLE app.card (id integer PRIMARY KEY, unit_id text);
+INSERT INTO app.card VALUES (1, '7');
+CREATE TABLE app.comment (id integer PRIMARY KEY, card_id integer);
+CREATE FUNCTION app.comment_unit(app.comment) RETURNS text STABLE LANGUAGE sql AS 'SELECT unit_id FROM app.card c WHERE c.id = $1.card_id';
+CREATE FUNCTION app.comment_users(app.comment) RETURNS text[] STABLE LANGUAGE sql AS 'SELECT ARRAY[current_user::text]';
+SELECT livefeed.watch('app.comment', unit_function => 'app.comment_unit(app.comment)', users_function => 'app.comment_users(app.comment)');
+GRANT INSERT ON app.comment TO lf_writer;
+SET ROLE lf_writer;
+INSERT INTO app.comment VALUES (1, 1);
+SELECT current_user;
+-- Not so the function of someone who may only make triggers there.
+RESET ROLE;
+GRANT TRIGGER ON app.comment TO lf_other;
+SET ROLE lf_owner;
+SELECT livefeed.unwatch('app.comment');
+SET ROLE lf_other;
+CREATE FUNCTION app.strange(app.comment) RETURNS text[] LANGUAGE sql AS 'SELECT ARRAY[current_user::text]';
+CREATE TRIGGER strange AFTER INSERT ON app.comment FOR EACH ROW EXECUTE FUNCTION livefeed.capture_row('{"feed":"comment","key":["id"],"users_function":["app","strange"]}');
+SET ROLE lf_writer;
+INSERT INTO app.comment VALUES (2, 1);
+RESET ROLE;
+SELECT key, unit, users FROM livefeed.log WHERE feed = 'comment' AND key IS NOT NULL ORDER BY seq;
+
 -- Everything that others than its owner may use says what it is.
 RESET ROLE;
 SELECT p.oid::regprocedure AS without_comment FROM pg_proc p

@@ -96,7 +96,6 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 	session->transport = transport;
 	session->connection = connection;
 	session->state = SESSION_GREETING;
-	session->number = ++hub->last_number;
 	session->opened_ms = hub->now_ms;
 	session->rate_at_ms = hub->now_ms;
 	session->rate_credit = rate_burst(&hub->limits);
@@ -478,9 +477,4 @@ int session_closing(const struct session *session, const char **reason)
 	if (reason != NULL)
 		*reason = session->close_reason != NULL ? session->close_reason : "";
 	return session->close_code;
-}
-
-uint64_t session_number(const struct session *session)
-{
-	return session->number;
 }

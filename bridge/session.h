@@ -145,7 +145,5 @@ void session_sent(struct session *session, size_t n);
 bool session_has_output(const struct session *session);
 /* 0: not closing, else the code to close with once the outbox is empty. *reason: text of the close frame. */
 int session_closing(const struct session *session, const char **reason);
-/* For logs: a number that names it. */
-uint64_t session_number(const struct session *session);
 
 #endif

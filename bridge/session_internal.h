@@ -79,7 +79,6 @@ struct session {
 	uint64_t queued_bytes;
 	uint64_t mark;
 
-	uint64_t number;
 	int64_t opened_ms;
 	int64_t progress_ms; /* when the transport last took a frame, or the outbox began to fill */
 	int64_t expiry_s;
@@ -191,7 +190,6 @@ struct hub {
 	struct session *sessions; /* all but CLOSED */
 	struct session *closed; /* to be freed, linked by next */
 	size_t n_sessions;
-	uint64_t last_number;
 	struct session *deadline_cursor; /* where the look at time-outs goes on; NULL: none under way */
 	struct user_counts *users;
 

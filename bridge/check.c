@@ -95,7 +95,8 @@ int check_run(const struct config *config)
 	connection_open(connection, CONNECT_TIMEOUT_MS);
 	/* The answers come one after the other: connection, probe, rights. */
 	while (check.code < 0 && uv_run(&loop, UV_RUN_ONCE)) {
-		if (check.code < 0 && check.probe.extension[0] && !asked && connection_is_ready(connection) && !connection_is_busy(connection)) {
+		if (check.code < 0 && check.probe.extension[0] && !asked && connection_is_ready(connection) &&
+		    !connection_is_busy(connection)) {
 			asked = true;
 			printf("extension: livefeed %s in database \"%s\", log version %d\n", check.probe.extension,
 			       check.probe.database, LIVEFEED_LOG_VERSION);

@@ -503,13 +503,15 @@ tick_look(BatchLast *last)
 	return due;
 }
 
-static void
+/* True: a commit ended the sleep, most likely. */
+static bool
 tick_sleep(long ms)
 {
 	int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
+	bool		woken = (WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0;
 
-	(void) WaitLatch(MyLatch, events, ms, PG_WAIT_EXTENSION);
 	CHECK_FOR_INTERRUPTS();
+	return woken;
 }
 
 /*
@@ -552,43 +554,41 @@ static bool
 tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_WAIT_MS);
+	bool		woken = false;
 
 	*ticked = false;
 	for (;;)
 	{
-		BatchLast	last;
-		bool		due;
 		long		ms;
 
 		/* In this order: a commit after the reset sets the latch again. */
 		ResetLatch(MyLatch);
 		if (!polls && !wake_is_ticker())
 			return false;
-		due = tick_look(&last);
-		if (last.tick.id_last != after_id)
-			return true;		/* somebody ticked, or history went back */
-		if (due)
+		/* Whom a commit has woken need not look: the time it takes is what the event would wait. */
+		if (!woken)
+		{
+			BatchLast	last;
+
+			woken = tick_look(&last);
+			if (last.tick.id_last != after_id)
+				return true;	/* somebody ticked, or history went back */
+		}
+		if (woken)
 		{
 			int			level;
-			int64		tick;
 
 			tick_pace(interval_ms);
 			level = tick_begin();
-			tick = tick_make();
+			*ticked = tick_make() != 0;
 			tick_end(level);
-			if (tick != 0)
-			{
-				*ticked = true;
-				return true;
-			}
-			/* Somebody else has ticked them since the look: look again. */
-			if (GetCurrentTimestamp() < end)
-				continue;
+			/* Also if somebody else has ticked them: the tick lock must not be held while we sleep. */
+			return true;
 		}
 		ms = (long) ((end - GetCurrentTimestamp() + 999) / 1000);
 		if (ms <= 0)
 			return true;
-		tick_sleep(polls ? Min(ms, TICK_POLL_MS) : ms);
+		woken = tick_sleep(polls ? Min(ms, TICK_POLL_MS) : ms);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "metrics.h"
 #include "session_internal.h"
 
@@ -162,6 +163,7 @@ static void subscribe_path(struct session *session)
 static void refuse_token(struct session *session, const char *ref, const char *reason)
 {
 	metrics.auth_failures++;
+	log_info("token refused: %s", reason);
 	session_error(session, ref, "bad_token", reason, NULL);
 	session_shut(session, CLOSE_TOKEN, reason);
 }

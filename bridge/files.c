@@ -11,6 +11,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "request.h"
+
 static const struct {
 	const char *suffix, *type;
 } types[] = {
@@ -73,7 +75,7 @@ int files_serve(struct lws *wsi, const char *folder, const char *path)
 	         (unsigned long long)status.st_mtim.tv_sec * 1000000000ull + (unsigned long long)status.st_mtim.tv_nsec);
 	int len = snprintf(headers, sizeof headers,
 	                   "Cache-Control: no-cache\r\nETag: %s\r\nX-Content-Type-Options: nosniff\r\n", tag);
-	if (transport_header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) > 0 && strcmp(known, tag) == 0) {
+	if (transport_header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) > 0 && request_tag_known(known, tag)) {
 		return http_answer(wsi, 304, NULL, headers, "", 0, false);
 	}
 	int code = lws_serve_http_file(wsi, real, type_of(real), headers, len);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "request.h"
 #include "users.h"
 
 /* Bytes of a client's message that are handed to us at once; libwebsockets keeps a buffer of this size for each. */
@@ -39,14 +40,11 @@ int transport_header(struct lws *wsi, enum lws_token_indexes token, char *to, si
 
 bool transport_argument(struct lws *wsi, const char *name, char *to, size_t size)
 {
-	size_t name_len = strlen(name);
 	static char argument[65536];
 	int len;
 	for (int i = 0; (len = lws_hdr_copy_fragment(wsi, argument, sizeof argument, WSI_TOKEN_HTTP_URI_ARGS, i)) >= 0;
 	     i++) {
-		if ((size_t)len > name_len && argument[name_len] == '=' && memcmp(argument, name, name_len) == 0 &&
-		    strlen(argument) == (size_t)len && (size_t)len - name_len <= size) {
-			memcpy(to, argument + name_len + 1, (size_t)len - name_len);
+		if (request_argument((struct text){argument, (size_t)len}, name, to, size)) {
 			memset(argument, 0, (size_t)len);
 			return true;
 		}
@@ -56,28 +54,11 @@ bool transport_argument(struct lws *wsi, const char *name, char *to, size_t size
 
 bool transport_path(const struct server *server, struct lws *wsi, char *to, size_t size)
 {
-	const char *base = server->settings.config->base_path;
 	char *uri = NULL;
 	int len = 0;
-	if (lws_http_get_uri_and_method(wsi, &uri, &len) < 0 || !uri || len <= 0 || memchr(uri, '\0', (size_t)len)) {
-		return false;
-	}
-	size_t base_len = server->testing || strcmp(base, "/") == 0 ? 0 : strlen(base);
-	if ((size_t)len < base_len || strncmp(uri, base, base_len) != 0) {
-		return false;
-	}
-	const char *rest = uri + base_len;
-	size_t rest_len = (size_t)len - base_len;
-	if (rest_len == 0) {
-		rest = "/";
-		rest_len = 1;
-	}
-	if (rest[0] != '/' || rest_len >= size) {
-		return false;
-	}
-	memcpy(to, rest, rest_len);
-	to[rest_len] = '\0';
-	return true;
+	return lws_http_get_uri_and_method(wsi, &uri, &len) >= 0 && uri && len > 0 &&
+	       request_path_below(server->testing ? "/" : server->settings.config->base_path,
+	                          (struct text){uri, (size_t)len}, to, size);
 }
 
 bool transport_origin_allowed(const struct server *server, struct lws *wsi)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "request.h"
 
 #define OFFERED_MAX_BYTES 65536 /* --max-header is less */
 #define TEST_TURNS 200
@@ -32,18 +33,6 @@ static hdr_copy library_hdr_copy(void)
 	return found;
 }
 
-/* The next item of a list with commas; moves *at behind it. NULL: no more. */
-static char *next_item(char **at, size_t *len)
-{
-	char *begin = *at + strspn(*at, " \t,");
-	*len = strcspn(begin, ",");
-	*at = begin + *len;
-	while (*len > 0 && (begin[*len - 1] == ' ' || begin[*len - 1] == '\t')) {
-		(*len)--;
-	}
-	return *len > 0 ? begin : NULL;
-}
-
 int upgrade_offered(struct lws *wsi, char *to, size_t size)
 {
 	hdr_copy copy = library_hdr_copy();
@@ -53,16 +42,12 @@ int upgrade_offered(struct lws *wsi, char *to, size_t size)
 
 char *upgrade_token(char *offered)
 {
-	static const char prefix[] = "bearer.";
-	size_t len;
-	char *item, *at = offered;
-	while ((item = next_item(&at, &len)) != NULL) {
-		if (len >= sizeof prefix && memcmp(item, prefix, sizeof prefix - 1) == 0) {
-			item[len] = '\0';
-			return item + sizeof prefix - 1;
-		}
+	struct text token = request_subprotocol_token(offered);
+	if (!token.bytes) {
+		return NULL;
 	}
-	return NULL;
+	offered[token.bytes + token.len - offered] = '\0';
+	return offered + (token.bytes - offered);
 }
 
 /* In front of the library's: see above. */
@@ -80,15 +65,11 @@ int lws_hdr_copy(struct lws *wsi, char *dst, int len, enum lws_token_indexes h)
 	if (upgrade_offered(wsi, offered, sizeof offered) <= 0) {
 		return 0;
 	}
-	size_t item_len;
-	char *item, *at = offered;
-	while ((item = next_item(&at, &item_len)) != NULL) {
-		if (item_len == strlen(SUBPROTOCOL) && memcmp(item, SUBPROTOCOL, item_len) == 0 && (int)item_len < len) {
-			memcpy(dst, SUBPROTOCOL, item_len + 1);
-			return (int)item_len;
-		}
+	if (!request_lists(offered, SUBPROTOCOL) || (int)strlen(SUBPROTOCOL) >= len) {
+		return 0;
 	}
-	return 0;
+	memcpy(dst, SUBPROTOCOL, strlen(SUBPROTOCOL) + 1);
+	return (int)strlen(SUBPROTOCOL);
 }
 
 bool upgrade_test(struct server *server)

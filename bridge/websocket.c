@@ -17,7 +17,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -25,6 +24,7 @@
 
 #include "log.h"
 #include "metrics.h"
+#include "request.h"
 #include "users.h"
 
 #define TOKEN_MAX_BYTES 65536
@@ -54,27 +54,8 @@ static bool is_plain(const char *path)
  */
 static bool request_path(const struct server *server, struct lws *wsi, char *to, size_t size)
 {
-	static const char hex[] = "0123456789ABCDEF";
 	char path[CHANNEL_NAME_MAX_BYTES * 4];
-	size_t n = 0;
-	if (!transport_path(server, wsi, path, sizeof path)) {
-		return false;
-	}
-	for (const unsigned char *at = (const unsigned char *)path; *at != '\0'; at++) {
-		bool plain = isalnum(*at) || strchr("/-._~", *at) != NULL;
-		if (n + 4 > size) {
-			return false;
-		}
-		if (plain) {
-			to[n++] = (char)*at;
-		} else {
-			to[n++] = '%';
-			to[n++] = hex[*at >> 4];
-			to[n++] = hex[*at & 15];
-		}
-	}
-	to[n] = '\0';
-	return true;
+	return transport_path(server, wsi, path, sizeof path) && request_encode_path(path, to, size);
 }
 
 /* 0: go on; 1: refused. In this callback `in` may be freed memory: it is not even passed on. */
@@ -123,16 +104,15 @@ static void peer_address(struct lws *wsi, char *to, size_t size)
 /* The token that came with the handshake, by the first carrier that has one; NULL: none. Points into buffer. */
 static const char *handshake_token(struct lws *wsi, char *buffer, size_t size)
 {
-	static const char scheme[] = "Bearer ";
-	if (transport_header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, buffer, size) > 0 &&
-	    strncasecmp(buffer, scheme, sizeof scheme - 1) == 0) {
-		return buffer + sizeof scheme - 1 + strspn(buffer + sizeof scheme - 1, " ");
+	const char *token = NULL;
+	if (transport_header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, buffer, size) > 0) {
+		token = request_authorization_token(buffer);
 	}
-	if (upgrade_offered(wsi, buffer, size) > 0) {
-		const char *token = upgrade_token(buffer);
-		if (token) {
-			return token;
-		}
+	if (!token && upgrade_offered(wsi, buffer, size) > 0) {
+		token = upgrade_token(buffer);
+	}
+	if (token) {
+		return token;
 	}
 	return transport_argument(wsi, "token", buffer, size) ? buffer : NULL;
 }

@@ -14,9 +14,9 @@ const SIGN = {
   none: () => Buffer.alloc(0),
 };
 
-/** Header and payload as given, texts or objects: nothing is added, nothing checked. */
+/** Header and payload as given, texts, bytes or objects: nothing is added, nothing checked. */
 export function signRaw(alg, key, header, payload) {
-  const text = (part) => (typeof part === 'string' ? part : JSON.stringify(part));
+  const text = (part) => (typeof part === 'string' || Buffer.isBuffer(part) ? part : JSON.stringify(part));
   const data = `${encode(text(header))}.${encode(text(payload))}`;
   return `${data}.${SIGN[alg](data, key).toString('base64url')}`;
 }

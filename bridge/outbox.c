@@ -52,7 +52,7 @@ static bool has_room(const struct session *session, const struct frame *frame, u
 
 static void shut_slow(struct session *session)
 {
-	metrics.queue_overflows++;
+	metrics.limits[METRIC_LIMIT_MAX_QUEUE]++;
 	session_shut(session, CLOSE_TOO_SLOW, "too slow");
 }
 

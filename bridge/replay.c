@@ -150,7 +150,7 @@ void replay_lose(struct replay *replay, const char *reason)
 {
 	struct subscription *subscription = replay->subscription;
 	const struct history *history = subscription->session->hub->history;
-	metrics.resumes_refused++;
+	metrics.resumes[METRIC_RESUME_RESYNC]++;
 	session_reply(subscription->session,
 	              resync_frame(subscription->channel, history_epoch(history), history_head(history), reason));
 	replay_drop(subscription);

@@ -105,7 +105,9 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 		hub->sessions->prev = session;
 	hub->sessions = session;
 	hub->n_sessions++;
-	metrics.sessions_opened++;
+	enum metric_transport kind = metrics_transport(transport->name);
+	metrics.sessions[kind]++;
+	metrics.sessions_opened[kind]++;
 	return session;
 }
 
@@ -162,7 +164,7 @@ static void subscribe_path(struct session *session)
 
 static void refuse_token(struct session *session, const char *ref, const char *reason)
 {
-	metrics.auth_failures++;
+	metrics.auth_failures[metrics_auth(reason)]++;
 	log_info("token refused: %s", reason);
 	session_error(session, ref, "bad_token", reason, NULL);
 	session_shut(session, CLOSE_TOKEN, reason);
@@ -469,7 +471,8 @@ void session_gone(struct session *session)
 	session->next = hub->closed;
 	hub->closed = session;
 	hub->n_sessions--;
-	metrics.sessions_closed++;
+	metrics.sessions[metrics_transport(session->transport->name)]--;
+	metrics.sessions_closed[metrics_close(session->close_code)]++;
 }
 
 int session_closing(const struct session *session, const char **reason)

@@ -440,11 +440,11 @@ static void count_resume(const struct hub *hub, const struct request *attempt)
 	if (!attempt->has_since)
 		return;
 	if (attempt->refused != NULL)
-		metrics.resumes_refused++;
+		metrics.resumes[METRIC_RESUME_RESYNC]++;
 	else if (attempt->since.id >= history_floor(hub->history))
-		metrics.resumes_memory++;
+		metrics.resumes[METRIC_RESUME_MEMORY]++;
 	else
-		metrics.resumes_log++;
+		metrics.resumes[METRIC_RESUME_LOG]++;
 }
 
 static void establish(struct request *attempt, const struct channel_name *name, const struct feed *feed, bool by_role)

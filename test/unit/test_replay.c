@@ -198,7 +198,7 @@ static void test_log(void)
 	emit_to(1001);
 	is_int(next_id(&a), 1001, "then live");
 	is_int(world.hub->page_bytes, 0, "no page is kept");
-	is_int(metrics.resumes_log, 1, "counted as from the log");
+	is_int(metrics.resumes[METRIC_RESUME_LOG], 1, "counted as from the log");
 
 	subscribe_since(&a, "requests:unit:7", EPOCH, 150);
 	skip(&a);
@@ -282,7 +282,7 @@ static void test_eviction(void)
 	}
 	is_int(last, 2000, "it goes on from the log, without gap or repeat");
 	is_int(close_code(&a), 0, "at its pace");
-	is_int(metrics.resumes_memory, 1, "it began in memory");
+	is_int(metrics.resumes[METRIC_RESUME_MEMORY], 1, "it began in memory");
 	ok(world.pages_read > 0, "and used the log");
 	world_end();
 }

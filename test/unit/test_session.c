@@ -47,7 +47,8 @@ static void test_greeting(void)
 	session_authenticate(d.session, "no.to.ken", 9);
 	ok(strstr(next(&d), "\"code\":\"bad_token\"") != NULL, "a bad token is told");
 	is_int(close_code(&d), 4401, "and closes 4401");
-	is_int(metrics.auth_failures, 2, "both are counted");
+	is_int(metrics.auth_failures[METRIC_AUTH_MISSING], 1, "the first is counted");
+	is_int(metrics.auth_failures[METRIC_AUTH_MALFORMED], 1, "and so is the second");
 	is_int(d.wakes, 1, "woken once for both");
 
 	leave(&a);
@@ -368,7 +369,7 @@ static void test_outbox(void)
 	hub_check_deadlines(world.hub);
 	is_int(close_code(&a), 4408, "who takes nothing for half a second is closed");
 	is_int(a.wakes, 3, "woken to close");
-	is_int(metrics.queue_overflows, 1, "and counted");
+	is_int(metrics.limits[METRIC_LIMIT_MAX_QUEUE], 1, "and counted");
 	big_event(112, 10);
 	is_int(skip(&a), 9, "what was queued goes out, nothing after the gap");
 	is_int(metrics.frames_sent, 3 + 9, "frames are counted when they are sent");

@@ -113,13 +113,13 @@ static void test_cursors(void)
 	       "{\"type\":\"subscribed\",\"ref\":1,\"channel\":\"requests:unit:7\",\"cursor\":\"0000aaaa-100\","
 	       "\"recovered\":true}",
 	       "at the head: recovered");
-	is_int(metrics.resumes_memory, 1, "from memory");
+	is_int(metrics.resumes[METRIC_RESUME_MEMORY], 1, "from memory");
 	subscribe_since(&a, "requests:unit:7", EPOCH, 60);
 	is_str(next(&a),
 	       "{\"type\":\"subscribed\",\"ref\":1,\"channel\":\"requests:unit:7\",\"cursor\":\"0000aaaa-60\","
 	       "\"recovered\":true}",
 	       "kept in the log: recovered from there");
-	is_int(metrics.resumes_log, 1, "from the log");
+	is_int(metrics.resumes[METRIC_RESUME_LOG], 1, "from the log");
 	subscribe_since(&a, "requests:unit:7", EPOCH, 49);
 	is_str(next(&a),
 	       "{\"type\":\"subscribed\",\"ref\":1,\"channel\":\"requests:unit:7\",\"cursor\":\"0000aaaa-100\","
@@ -138,7 +138,7 @@ static void test_cursors(void)
 		send_text(&a, message);
 		ok(strstr(next(&a), "\"recovered\":false,\"reason\":\"epoch\"") != NULL, "no cursor: %s", bad[i]);
 	}
-	is_int(metrics.resumes_refused, 3 + 8, "refusals are counted");
+	is_int(metrics.resumes[METRIC_RESUME_RESYNC], 3 + 8, "refusals are counted");
 	world.down = true;
 	subscribe_since(&a, "requests:unit:7", EPOCH, 60);
 	ok(is_error(&a, "unavailable"), "nobody to ask: unavailable, not `not recovered`");

@@ -51,6 +51,7 @@ int			livefeed_max_event_bytes = 256 * 1024;
 int			livefeed_retention_s = 24 * 60 * 60;
 int			livefeed_retention_events = -1;
 int			livefeed_snapshot_rows = 1000;
+int			livefeed_token_max_age_s = 90 * 24 * 60 * 60;
 
 static const struct config_enum_entry notify_options[] = {
 	{"auto", LIVEFEED_NOTIFY_AUTO, false},
@@ -145,6 +146,11 @@ define_limits(void)
 							"Beyond it the newest keys are sent and the snapshot says that it is truncated.",
 							&livefeed_snapshot_rows, 1000, 1, 1000000,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("livefeed.token_max_age",
+							"How old a token of a login session (claim \"sid\") may be.",
+							"Older ones are refused, so that what was disconnected need not be remembered for ever.",
+							&livefeed_token_max_age_s, 90 * 24 * 60 * 60, 1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 void

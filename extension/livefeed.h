@@ -35,6 +35,7 @@ extern int	livefeed_max_event_bytes;
 extern int	livefeed_retention_s;
 extern int	livefeed_retention_events;	/* -1: no limit */
 extern int	livefeed_snapshot_rows;
+extern int	livefeed_token_max_age_s;
 
 /* The oid of a relation of ours; an error if the extension is not there. */
 extern Oid	livefeed_relation(const char *name);

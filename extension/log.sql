@@ -372,6 +372,7 @@ BEGIN
 	END IF;
 	PERFORM livefeed.prune_ticks();
 	PERFORM livefeed.prune_transient(last.tick, keep <= interval '0');
+	PERFORM livefeed.prune_revocations();
 
 	SELECT * INTO s FROM livefeed.state;
 	RETURN s.kept - kept;

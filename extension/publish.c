@@ -21,30 +21,10 @@
 #include "livefeed.h"
 #include "render.h"
 #include "scope.h"
-#include "text.h"
 #include "watch.h"
 
 PG_FUNCTION_INFO_V1(livefeed_publish);
 PG_FUNCTION_INFO_V1(livefeed_resync);
-
-/* An argument that names a unit, a user or a key; NULL for NULL and ''. */
-static char *
-check_id(const char *what, char *id)
-{
-	int			len = id == NULL ? 0 : strlen(id);
-
-	if (len == 0)
-		return NULL;
-	if (len > SCOPE_MAX_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is longer than %d bytes", what, SCOPE_MAX_BYTES)));
-	if (!text_is_sendable(id, len))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("%s has characters that cannot be written in UTF-8", what)));
-	return id;
-}
 
 static char *
 text_argument(FunctionCallInfo fcinfo, int argument)
@@ -76,7 +56,7 @@ users_argument(ArrayType *array)
 	users.ids = palloc(Max(n, 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 	{
-		char	   *id = nulls[i] ? NULL : check_id("a user", TextDatumGetCString(values[i]));
+		char	   *id = nulls[i] ? NULL : scope_check_id("a user", TextDatumGetCString(values[i]));
 
 		if (id != NULL)
 			users.ids[users.n++] = id;
@@ -91,9 +71,9 @@ livefeed_publish(PG_FUNCTION_ARGS)
 {
 	char	   *feed = required_argument(fcinfo, 0, "feed");
 	char	   *action = required_argument(fcinfo, 1, "action");
-	char	   *unit = check_id("unit", text_argument(fcinfo, 3));
+	char	   *unit = scope_check_id("unit", text_argument(fcinfo, 3));
 	UserSet		users = {0, NULL};
-	char	   *key = check_id("key", text_argument(fcinfo, 5));
+	char	   *key = scope_check_id("key", text_argument(fcinfo, 5));
 	char	   *entity;
 	char	   *head;
 	const char *verb;

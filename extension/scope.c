@@ -294,3 +294,21 @@ scope_of_row(const Watch *watch, TupleTableSlot *row, Scope *scope, char **probl
 	*problem = reading.problem;
 	return reading.problem == NULL;
 }
+
+char *
+scope_check_id(const char *what, char *id)
+{
+	int			len = id == NULL ? 0 : strlen(id);
+
+	if (len == 0)
+		return NULL;
+	if (len > SCOPE_MAX_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is longer than %d bytes", what, SCOPE_MAX_BYTES)));
+	if (!text_is_sendable(id, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("%s has characters that cannot be written in UTF-8", what)));
+	return id;
+}

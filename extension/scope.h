@@ -31,6 +31,12 @@ typedef struct Scope
 	UserSet		users;
 } Scope;
 
+/*
+ * An id that a caller gives (what: "unit", "a user"): itself; NULL for NULL and
+ * ''; an error if it is too long, or has characters that UTF-8 has not.
+ */
+extern char *scope_check_id(const char *what, char *id);
+
 /* The key of a row as text. */
 extern char *scope_key(const Watch *watch, TupleTableSlot *row);
 

@@ -48,7 +48,7 @@ CREATE VIEW livefeed.sessions AS
 		NULL::inet AS address, NULL::timestamptz AS connected_at, NULL::text[] AS channels
 	FROM livefeed.bridge b WHERE false;
 
--- A fingerprint of all that is watched, declared and exposed. Bridges compare it
+-- A fingerprint of all that is watched, declared and exposed, and the authorizer. Bridges compare it
 -- once a second: DROP TABLE and ALTER TABLE tell nobody.
 CREATE FUNCTION livefeed.definitions() RETURNS text
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -61,7 +61,8 @@ BEGIN
 			WHERE t.tgfoid IN (SELECT p.oid FROM pg_proc p
 				WHERE p.pronamespace = 'livefeed'::regnamespace AND p.prorettype = 'trigger'::regtype)),
 		(SELECT string_agg(f::text, E'\n' ORDER BY f.feed) FROM livefeed.feeds f WHERE f.declared),
-		(SELECT string_agg(p::text, E'\n' ORDER BY p.path) FROM livefeed.paths p)));
+		(SELECT string_agg(p::text, E'\n' ORDER BY p.path) FROM livefeed.paths p),
+		(SELECT a.authorizer FROM livefeed.authority() a)));
 END
 $$;
 

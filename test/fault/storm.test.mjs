@@ -1,100 +1,76 @@
 // Everything at once: writers with late commits, rollbacks, savepoints and prepared
-// transactions; sessions that break off and come back; the bridge killed every four
-// seconds; PostgreSQL crashed once. At the end every session has every event of its
-// unit, once, in order, and nothing else.
-// Not here: more than one bridge (hop), clients that do not read (slow).
+// transactions; sessions of units, users, rows and whole feeds that break off and come back, at
+// either of two bridges; a bridge killed (kill -9) again and again, now the one, now the other, 20 times
+// in the long form; PostgreSQL crashed once. At the end every session has every event of
+// its channels, once, in order, and nothing else.
+// Not here: PostgreSQL crashed again and again (crash), clients that do not read (slow).
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
-import { Bridge } from '../e2e/lib/bridge.mjs';
-import { Checker } from './lib/checker.mjs';
-import { lasting, repeatedly, seconds, seeded } from './lib/random.mjs';
-import { tearDown } from './lib/scene.mjs';
-import { Session, startSessions } from './lib/session.mjs';
-import { FEEDS, SCHEMA, startWriters } from './lib/writer.mjs';
+import { lasting, repeatedly, rounds, seconds } from './lib/random.mjs';
+import { Scene, unitChannels } from './lib/scene.mjs';
+import { FEEDS } from './lib/writer.mjs';
 
 const WRITERS = 6;
-const SESSIONS = 8;
 const UNITS = [1, 2, 3, 4];
-const KILL_EVERY_MS = 4000;
+const USERS = ['u1', 'u2', null];
+const ROWS = ['w1-1', 'w2-2', 'w3-3'];
+const KILL_EVERY_MS = 2500;
 
 describe('storm', () => {
-  let cluster;
-  let db;
-  let bridge;
+  let scene;
 
   before(async () => {
-    cluster = await Cluster.start({ fsync: true });
-    db = await cluster.database(SCHEMA);
-    bridge = await Bridge.start(db);
+    scene = await Scene.start('storm', { cluster: { fsync: true }, bridges: [[], []] });
   });
   after(async () => {
-    await tearDown([bridge], cluster);
+    await scene?.end();
+    await scene?.remove();
   });
 
-  it('ends with every event of its unit, once, in order, for every session', async () => {
-    const random = seeded('storm');
-    const checker = new Checker();
-    const since = await db.head();
-    const sessions = [];
-    for (let n = 0; n < SESSIONS; n++) {
-      const unit = UNITS[n % UNITS.length];
-      const name = `s${n + 1}`;
-      sessions.push(new Session({
-        name, since, checker, bridges: [bridge], random: random.child(name), token: await db.token(name, { units: [unit], ttl: '1 day' }),
-        channels: (n < UNITS.length ? FEEDS : FEEDS.slice(0, 1)).map((feed) => `${feed}:unit:${unit}`),
-      }));
+  it('ends with every event of its channels, once, in order, for every session', async () => {
+    await scene.begin();
+    const [one] = scene.bridges;
+    for (const unit of UNITS) {
+      await scene.session(`hops${unit}`, { unit });
+      await scene.session(`stays${unit}`, { unit, channels: unitChannels(unit, FEEDS.slice(0, 1)), bridges: [one] });
     }
-    const house = startSessions(sessions);
-    const writers = startWriters(WRITERS, { db, checker, random, units: [...UNITS, null] });
+    for (const user of ['u1', 'u2']) await scene.session(`user ${user}`, { user, who: {}, channels: FEEDS.map((feed) => `${feed}:user:${user}`) });
+    await scene.session('admin', { who: { roles: ['admin'] }, channels: ['items', ...ROWS.flatMap((key) => [`items:row:${key}`, `marks:row:${key}`])] });
+    scene.write(WRITERS, { units: [...UNITS, null], users: USERS });
 
-    const ms = seconds(13) * 1000;
-    const stop = new AbortController();
+    const least = rounds(4, 20);
+    const end = performance.now() + seconds(10) * 1000;
+    const chaos = scene.random.child('chaos');
     let kills = 0;
-    let up = true;
-    const killing = repeatedly(stop.signal, () => KILL_EVERY_MS, async () => {
-      await bridge.kill();
-      kills++;
-      await bridge.again();
-    });
-    const chaos = random.child('crash');
-    const crashing = lasting(ms * (0.4 + 0.2 * chaos.next()), stop.signal).then(async () => {
-      await cluster.stop('immediate');
-      up = false;
-      await cluster.again();
-      up = true;
-    });
+    let crashed = false;
     try {
-      await lasting(ms, stop.signal); // the storm
-      stop.abort();
+      const killing = scene.beside((signal) => {
+        const enough = new AbortController();
+        return repeatedly(AbortSignal.any([signal, enough.signal]), () => KILL_EVERY_MS * (0.5 + chaos.next()), async () => {
+          const bridge = chaos.pick(scene.bridges);
+          await bridge.kill();
+          kills++;
+          await bridge.again();
+          if (kills >= least && performance.now() > end) enough.abort();
+        });
+      });
+      const crashing = scene.beside(async (signal) => {
+        await lasting((end - performance.now()) * (0.4 + 0.2 * chaos.next()), signal);
+        await scene.cluster.stop('immediate');
+        await scene.cluster.again();
+        crashed = true;
+      });
       await Promise.all([killing, crashing]);
-      assert.ok(up && kills > 0);
-      await writers.stop();
-      const head = idOf(await db.head());
-      await house.settle(head);
+      assert.ok(crashed && kills >= least);
+      await scene.calm();
 
       // Whoever comes now reads it all from the log, and it is the same.
-      for (const unit of UNITS) {
-        sessions.push(new Session({
-          name: `late${unit}`, since, checker, bridges: [bridge], random: random.child(`late${unit}`), stay: Infinity,
-          token: await db.token('late', { units: [unit] }), channels: FEEDS.map((feed) => `${feed}:unit:${unit}`),
-        }));
-      }
-      const late = startSessions(sessions.slice(SESSIONS));
-      await late.settle(head);
-      await late.end();
-      await house.end();
-
-      await checker.settle(db);
-      const defects = checker.defects();
-      console.log('storm:', JSON.stringify({ ...checker.figures(), kills, head, breaks: sessions.reduce((sum, { breaks }) => sum + breaks, 0) }));
-      assert.deepEqual(defects, []);
+      for (const unit of UNITS) await scene.session(`late${unit}`, { unit, stay: Infinity });
+      await scene.settle();
+      await scene.verdict({ bridgesKilled: kills, crashes: 1, head: scene.head });
     } finally {
-      stop.abort();
-      await Promise.allSettled([killing, crashing]);
-      await writers.stop().catch(() => {});
-      await house.end();
+      await scene.end();
     }
   });
 });

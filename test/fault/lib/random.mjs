@@ -9,6 +9,11 @@ export function seconds(short) {
   return Number(process.env.FAULT_SECONDS ?? short);
 }
 
+/** How many faults: the full number in the long form, that is from 60 seconds on. */
+export function rounds(short, full) {
+  return seconds(0) >= 60 ? full : short;
+}
+
 /** The seed of a test file, printed so that a failure can be repeated. */
 export function seeded(name) {
   const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31));

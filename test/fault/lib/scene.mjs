@@ -1,4 +1,14 @@
-// The end of a test: whatever went wrong, nothing stays behind.
+// What most fault tests have in common: a cluster, bridges, writers and sessions at
+// the beginning; the one checker at the end; and whatever went wrong, nothing stays behind.
+
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { Cluster, idOf } from '../../e2e/lib/cluster.mjs';
+import { Bridge } from '../../e2e/lib/bridge.mjs';
+import { Checker } from './checker.mjs';
+import { seeded } from './random.mjs';
+import { Session, startSessions } from './session.mjs';
+import { FEEDS, SCHEMA, startWriters } from './writer.mjs';
 
 /** Stops the bridges (each has to end well), then removes the cluster; then says what was wrong. */
 export async function tearDown(bridges, cluster) {
@@ -6,4 +16,120 @@ export async function tearDown(bridges, cluster) {
   await cluster?.remove();
   const bad = ends.find(({ status }) => status === 'rejected');
   if (bad) throw bad.reason;
+}
+
+/** What a process holds: { rss, anonymous (both kB; the latter without files and shared memory), descriptors }. */
+export async function held(pid) {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const kb = (name) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)[1]);
+  return { rss: kb('VmRSS'), anonymous: kb('RssAnon'), descriptors: (await readdir(`/proc/${pid}/fd`)).length };
+}
+
+/** The units' channels of all feeds. */
+export const unitChannels = (unit, feeds = FEEDS) => feeds.map((feed) => `${feed}:unit:${unit}`);
+
+export class Scene {
+  bridges = [];
+  sessions = [];
+  checker = new Checker();
+  #houses = [];
+  #writers = [];
+  #stop = new AbortController();
+  #faults = [];
+
+  /** `bridges`: a list of arguments for each; `cluster`: settings of the cluster. */
+  static async start(name, { cluster = {}, bridges = [[]] } = {}) {
+    const scene = new Scene();
+    scene.name = name;
+    try {
+      scene.cluster = await Cluster.start(cluster);
+      scene.db = await scene.cluster.database(SCHEMA);
+      for (const args of bridges) scene.bridges.push(await Bridge.start(scene.db, args));
+    } catch (error) {
+      await scene.remove().catch(() => {});
+      throw error;
+    }
+    return scene;
+  }
+
+  /** A new story: a checker and sessions of its own, from the present head on. */
+  async begin() {
+    this.random = seeded(this.name);
+    this.checker = new Checker();
+    this.sessions = [];
+    this.since = await this.db.head();
+  }
+
+  /** A session of one unit (or with `who` and `channels` of its own), started. */
+  async session(name, { unit, who = { units: [unit] }, user = name, ...options }) {
+    const session = new Session({
+      name, since: this.since, checker: this.checker, bridges: this.bridges, random: this.random.child(name), channels: unitChannels(unit),
+      token: options.token ?? await this.db.token(user, { ttl: '1 day', ...who }), ...options,
+    });
+    this.sessions.push(session);
+    this.#houses.push(startSessions([session]));
+    return session;
+  }
+
+  write(count, options) {
+    const writers = startWriters(count, { db: this.db, checker: this.checker, random: this.random, ...options });
+    this.#writers.push(writers);
+    return writers;
+  }
+
+  /** A fault that goes on beside everything else until `signal` aborts, which calm() does. */
+  beside(work) {
+    const fault = work(this.#stop.signal);
+    fault.catch(() => {}); // seen by calm()
+    this.#faults.push(fault);
+    return fault;
+  }
+
+  get signal() {
+    return this.#stop.signal;
+  }
+
+  /** The faults end, then the writers; every session reaches the head. */
+  async calm() {
+    this.#stop.abort();
+    await Promise.all(this.#faults);
+    await Promise.all(this.#writers.map((writers) => writers.stop()));
+    this.head = idOf(await this.db.head());
+    await this.settle();
+  }
+
+  async settle() {
+    await Promise.all(this.#houses.map((house) => house.settle(this.head)));
+  }
+
+  /** The verdict: ends the sessions, prints the figures, fails on any defect. */
+  async verdict(more = {}) {
+    await Promise.all(this.#houses.map((house) => house.end()));
+    await this.checker.settle(this.db);
+    const defects = this.checker.defects();
+    const lost = defects.length === 0 ? { lost: 0, leaked: 0, repeated: 0 } : {};
+    console.log(`${this.name}:`, JSON.stringify({ ...this.checker.figures(), breaks: this.sum('breaks'), ...more, ...lost }));
+    assert.deepEqual(defects, []);
+  }
+
+  sum(what) {
+    return this.sessions.reduce((sum, session) => sum + session[what], 0);
+  }
+
+  /** Ends a story in any state; after a verdict it does nothing. */
+  async end() {
+    this.#stop.abort();
+    await Promise.allSettled(this.#faults);
+    await Promise.allSettled(this.#writers.map((writers) => writers.stop()));
+    await Promise.allSettled(this.#houses.map((house) => house.end()));
+    this.#stop = new AbortController();
+    this.#faults = [];
+    this.#writers = [];
+    this.#houses = [];
+  }
+
+  async remove() {
+    for (const bridge of this.bridges) if (bridge.ended === null) bridge.process.kill('SIGCONT');
+    await tearDown(this.bridges, this.cluster);
+  }
 }

@@ -23,18 +23,25 @@ export class Session {
   heard = null; // the last event: { frame, at }
   breaks = 0;
   unavailable = 0;
+  #asking = new Map(); // channel -> what its first `subscribed` has to say
 
   /**
-   * `bridges`: where it may go; `since`: its first cursor; `stay`: how long it stays on a
-   * connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
-   * off it stops reading for that long.
+   * `bridges`: where it may go; `token`: one, or a function that gets the next; `since`: its first cursor, null for none;
+   * `answer`: what `since` is answered, where that is not `recovered: true` ({ recovered: false, reason });
+   * `stay`: how long it stays on a connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
+   * off it stops reading for that long; `forgets`: the share of its new subscriptions that go without a cursor;
+   * `patience`: how long it waits for a pong, in ms.
    */
-  constructor({ name, bridges, token, channels, since, checker, random, stay = 1500, stall, onEvent = () => {}, onStatus = () => {} }) {
-    Object.assign(this, { name, bridges, token, channels, random, stay, stall, onEvent, onStatus });
-    this.epoch = epochOf(since);
+  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, onEvent = () => {}, onStatus = () => {} }) {
+    Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, onEvent, onStatus });
     this.stream = checker.stream(name, channels);
     this.checker = checker;
-    for (const channel of channels) this.#cursor.set(channel, idOf(since));
+    const first = since === null || answer ? { since, answer: { recovered: undefined, ...answer } } : undefined;
+    if (!first) this.epoch = epochOf(since);
+    for (const channel of channels) {
+      this.#cursor.set(channel, first ? 0 : idOf(since));
+      if (first) this.#asking.set(channel, first);
+    }
   }
 
   /** Comes, goes and comes back until end(). */
@@ -66,6 +73,12 @@ export class Session {
     this.#client?.socket.terminate();
   }
 
+  /** Ends before the others do. */
+  leave() {
+    this.end();
+    this.stream.leave();
+  }
+
   async #wait(ms, ...signals) {
     const signal = AbortSignal.any([this.#stopped.signal, ...signals]);
     if (ms === Infinity) {
@@ -80,7 +93,8 @@ export class Session {
 
   async #connect() {
     const bridge = this.random.pick(this.bridges);
-    const client = await Client.open(bridge, { token: this.token, welcome: false, options: { handshakeTimeout: HANDSHAKE_MS } });
+    const token = typeof this.token === 'function' ? await this.token() : this.token;
+    const client = await Client.open(bridge, { token, welcome: false, options: { handshakeTimeout: HANDSHAKE_MS } });
     client.gone = new AbortController();
     if (client.closed || client.refused || client.socket.readyState !== 1) return null;
     client.socket.once('close', (code) => {
@@ -120,7 +134,10 @@ export class Session {
 
   #subscribe(client, channel) {
     this.#trace(`> subscribe ${channel} ${this.#cursor.get(channel)}`);
-    client.send({ type: 'subscribe', ref: `s ${channel}`, channel, since: `${this.epoch}-${this.#cursor.get(channel)}` });
+    const first = this.#asking.get(channel);
+    if (first) this.stream.asks(channel, first.answer);
+    const since = first ? first.since : `${this.epoch}-${this.#cursor.get(channel)}`;
+    client.send({ type: 'subscribe', ref: `s ${channel}`, channel, ...(since === null ? {} : { since }) });
   }
 
   async #breakOff(client) {
@@ -149,7 +166,7 @@ export class Session {
 
   #ping(client) {
     if (client.closed || client.socket.isPaused) return;
-    if (client.asked && performance.now() - client.asked > PATIENCE_MS) {
+    if (client.asked && performance.now() - client.asked > this.patience) {
       client.socket.terminate();
     } else if (!client.asked) {
       client.asked = performance.now();
@@ -172,7 +189,10 @@ export class Session {
       case 'pong':
         client.asked = 0;
         this.#epoch(frame);
-        for (const channel of client.covered) this.#move(channel, idOf(frame.cursor));
+        for (const channel of client.covered) {
+          this.#move(channel, idOf(frame.cursor));
+          this.stream.covered(channel, idOf(frame.cursor));
+        }
         return;
       case 'status':
         this.onStatus(frame, this);
@@ -186,7 +206,9 @@ export class Session {
         return;
       case 'subscribed':
         this.#epoch(frame);
-        if (idOf(frame.cursor) !== this.#cursor.get(frame.channel)) {
+        if (this.#asking.delete(frame.channel)) {
+          this.#cursor.set(frame.channel, idOf(frame.cursor));
+        } else if (idOf(frame.cursor) !== this.#cursor.get(frame.channel)) {
           this.checker.defect('session', `${this.name}: asked since ${this.#cursor.get(frame.channel)}, got ${JSON.stringify(frame)}`);
         }
         client.covered.add(frame.channel);
@@ -194,6 +216,7 @@ export class Session {
       case 'unsubscribed':
         client.covered.delete(frame.channel);
         this.stream.frame(frame);
+        if (this.forgets && this.random.chance(this.forgets)) this.#asking.set(frame.channel, { since: null, answer: {} });
         if (frame.reason === undefined && !this.#stopped.signal.aborted) this.#subscribe(client, frame.channel);
         return;
       default:
@@ -207,6 +230,7 @@ export class Session {
   }
 
   #epoch(frame) {
+    this.epoch ??= epochOf(frame.cursor);
     if (epochOf(frame.cursor) !== this.epoch) this.checker.defect('session', `${this.name}: another epoch: ${JSON.stringify(frame)}`);
   }
 }

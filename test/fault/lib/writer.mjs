@@ -11,13 +11,15 @@ export const SCHEMA = `
   CREATE TABLE ledger (tx text PRIMARY KEY);
   ${FEEDS.map((feed) => `
   CREATE TABLE ${feed} (
-    id text PRIMARY KEY, unit_id integer, version integer NOT NULL, tx text NOT NULL, step integer NOT NULL, body text);
-  SELECT livefeed.watch('${feed}', unit => 'unit_id');`).join('')}
+    id text PRIMARY KEY, unit_id integer, version integer NOT NULL, tx text NOT NULL, step integer NOT NULL, body text, user_id text);
+  SELECT livefeed.watch('${feed}', unit => 'unit_id', users => '{user_id}');`).join('')}
 `;
 
 const LOCK_TIMEOUT_MS = 400 * SLOW;
 // Waiting for each other, and what a restart of PostgreSQL does to a connection.
 const EXPECTED_ERRORS = new Set(['55P03', '40P01', '57P01', '57P02', '57P03']);
+
+const text = (unit) => (unit === null ? null : String(unit));
 
 /** Rows that writers share; only a row of a committed transaction stands here. */
 export class Pool {
@@ -45,11 +47,12 @@ export class Writer {
   #row = 0;
 
   /**
-   * `units`: where rows go (null: nobody's); `pace`: the longest pause between two
+   * `units`, `users`: where rows go (null: nobody's); `async`: COMMIT does not wait for the disk, so that a crash may take
+   * back what was answered, and every transaction counts either way; `pace`: the longest pause between two
    * transactions in ms; `late`: the longest a transaction stays open; `body`: bytes of each row.
    */
-  constructor({ name, db, checker, pool, random, units, pace = 30, late = 250, body = 40, prepared = true }) {
-    Object.assign(this, { name, db, checker, pool, random, units, pace, late, body, prepared });
+  constructor({ name, db, checker, pool, random, units, users = [null], async = false, pace = 30, late = 250, body = 40, prepared = true }) {
+    Object.assign(this, { name, db, checker, pool, random, units, users, async, pace, late, body, prepared });
   }
 
   stop() {
@@ -74,6 +77,7 @@ export class Writer {
       this.#client.once('end', () => { this.#alive = false; });
       this.#client.once('error', () => { this.#alive = false; });
       await this.#client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      if (this.async) await this.#client.query('SET synchronous_commit = off');
       const left = await this.#client.query('SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, $1)', [`${this.name}.`]);
       for (const { gid } of left.rows) await this.#client.query(`COMMIT PREPARED '${gid}'`);
       return this.#alive;
@@ -100,7 +104,8 @@ export class Writer {
       await this.#failed(state, error);
       return;
     }
-    if (tx.outcome === 'committed') {
+    if (tx.outcome === 'committed' && this.async) tx.outcome = 'lost';
+    if (tx.outcome !== 'rolled back') {
       this.pool.add(made);
       for (const row of gone) this.pool.drop(row);
     }
@@ -163,7 +168,8 @@ export class Writer {
     if (!row || kind < 0.3) return this.#insert(state, 1);
     if (kind < 0.38) return this.#insert(state, this.random.int(2, 6));
     if (kind < 0.78) return this.#update(state, row);
-    if (kind < 0.9) return this.#move(state, row);
+    if (kind < 0.87) return this.#move(state, row);
+    if (kind < 0.9) return this.#hand(state, row);
     return this.#delete(state, row);
   }
 
@@ -176,15 +182,17 @@ export class Writer {
     const values = [];
     const steps = [];
     for (let n = 0; n < rows; n++) {
-      const step = { step: tx.number(), feed, key: `${this.name}-${++this.#row}`, kind: 'created', unit: this.random.pick(this.units), version: 1 };
+      const step = {
+        step: tx.number(), feed, key: `${this.name}-${++this.#row}`, kind: 'created', unit: this.random.pick(this.units), user: this.random.pick(this.users), version: 1,
+      };
       steps.push(step);
-      values.push(step.key, step.unit, 1, tx.name, step.step, this.#text());
+      values.push(step.key, step.unit, 1, tx.name, step.step, this.#text(), step.user);
     }
-    const places = steps.map((_, n) => `($${6 * n + 1}, $${6 * n + 2}, $${6 * n + 3}, $${6 * n + 4}, $${6 * n + 5}, $${6 * n + 6})`);
+    const places = steps.map((_, n) => `(${Array.from({ length: 7 }, (__, column) => `$${7 * n + column + 1}`).join(', ')})`);
     const sent = performance.now();
     await this.#client.query(`INSERT INTO ${feed} VALUES ${places.join(', ')}`, values);
     for (const step of steps) {
-      tx.add({ ...step, unit: step.unit === null ? null : String(step.unit) }, sent);
+      tx.add({ ...step, unit: text(step.unit) }, sent);
       made.push({ feed, key: step.key });
     }
   }
@@ -193,11 +201,10 @@ export class Writer {
     const step = tx.number();
     const sent = performance.now();
     const { rows: [now] } = await this.#client.query(
-      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, body = $4 WHERE id = $1 RETURNING unit_id, version`,
+      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, body = $4 WHERE id = $1 RETURNING unit_id, user_id, version`,
       [row.key, tx.name, step, this.#text()]);
     if (!now) return this.pool.drop(row);
-    const unit = now.unit_id === null ? null : String(now.unit_id);
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'updated', unit, version: now.version }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'updated', unit: text(now.unit_id), user: now.user_id, version: now.version }, sent);
   }
 
   async #move({ tx }, row) {
@@ -208,20 +215,32 @@ export class Writer {
     const step = tx.number();
     const sent = performance.now();
     const { rows: [now] } = await this.#client.query(
-      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, unit_id = $4 WHERE id = $1 RETURNING version`,
+      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, unit_id = $4 WHERE id = $1 RETURNING user_id, version`,
       [row.key, tx.name, step, there]);
-    const text = (unit) => (unit === null ? null : String(unit));
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'moved', was: text(was.unit_id), unit: text(there), version: now.version }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'moved', was: text(was.unit_id), unit: text(there), user: now.user_id, version: now.version }, sent);
+  }
+
+  /** To another user. */
+  async #hand({ tx }, row) {
+    const { rows: [was] } = await this.#client.query(`SELECT user_id FROM ${row.feed} WHERE id = $1 FOR UPDATE`, [row.key]);
+    if (!was) return this.pool.drop(row);
+    const there = this.random.pick(this.users.filter((user) => user !== was.user_id));
+    if (there === undefined) return undefined;
+    const step = tx.number();
+    const sent = performance.now();
+    const { rows: [now] } = await this.#client.query(
+      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, user_id = $4 WHERE id = $1 RETURNING unit_id, version`,
+      [row.key, tx.name, step, there]);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'handed', unit: text(now.unit_id), wasUser: was.user_id, user: there, version: now.version }, sent);
   }
 
   async #delete({ tx, gone }, row) {
     const step = tx.number();
     const sent = performance.now();
-    const { rows: [was] } = await this.#client.query(`DELETE FROM ${row.feed} WHERE id = $1 RETURNING unit_id, version`, [row.key]);
+    const { rows: [was] } = await this.#client.query(`DELETE FROM ${row.feed} WHERE id = $1 RETURNING unit_id, user_id, version`, [row.key]);
     if (!was) return this.pool.drop(row);
     gone.push(row);
-    const unit = was.unit_id === null ? null : String(was.unit_id);
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'deleted', unit, version: was.version + 1 }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'deleted', unit: text(was.unit_id), user: was.user_id, version: was.version + 1 }, sent);
   }
 }
 
@@ -235,6 +254,7 @@ export function startWriters(count, { db, checker, random, prefix = 'w', ...opti
   const all = Promise.all(writers.map((writer) => writer.run()));
   all.catch(() => {}); // seen by stop()
   return {
+    done: all, // ends early with what no writer may meet
     async stop() {
       for (const writer of writers) writer.stop();
       await all;

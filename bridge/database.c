@@ -20,6 +20,7 @@
 #include "connection.h"
 #include "definitions.h"
 #include "log.h"
+#include "metrics.h"
 #include "rows.h"
 
 #define CONNECT_TIMEOUT_MS 5000
@@ -40,6 +41,7 @@ struct job {
 	enum job_kind kind;
 	struct request *request; /* NULL for JOB_DEFINITIONS */
 	uint64_t queued_ms;
+	uint64_t queued_ns, sent_ns; /* for metrics; sent: 0 while it waits */
 	int64_t id; /* cursor's, or where the page begins */
 	char *first, *second; /* feed and key; epoch; feed */
 	enum row_status row; /* the answer of a row look-up that got none */
@@ -88,6 +90,22 @@ static void load_next(struct database *database);
 
 /* ---- jobs */
 
+static enum metric_query metric_of(const struct job *job)
+{
+	static const enum metric_query of[] = {
+		[JOB_ROW] = METRIC_QUERY_ROW,
+		[JOB_CURSOR] = METRIC_QUERY_CURSOR,
+		[JOB_PAGE] = METRIC_QUERY_PAGE,
+		[JOB_DEFINITIONS] = METRIC_QUERY_DEFINITIONS,
+	};
+	return of[job->kind];
+}
+
+static void measure(const struct job *job)
+{
+	metrics_observe(&metrics.queries[metric_of(job)], (int64_t)(uv_hrtime() - job->sent_ns) / 1000);
+}
+
 static void free_job(struct job *job)
 {
 	free(job->first);
@@ -122,6 +140,7 @@ static void definitions_done(struct database *database, bool ok)
 /* The answer of a job that got none. */
 static void give_up(struct database *database, struct job *job)
 {
+	metrics.query_failures[metric_of(job)] += job->row == ROW_UNAVAILABLE;
 	if (job->kind == JOB_DEFINITIONS) {
 		definitions_done(database, false);
 	} else if (!database->hub) {
@@ -177,6 +196,7 @@ static void append(struct queue *queue, struct job *job)
 static void push(struct database *database, struct job *job)
 {
 	job->queued_ms = uv_now(database->loop);
+	job->queued_ns = uv_hrtime();
 	append(&database->queue, job);
 	if (!uv_is_active((uv_handle_t *)database->check)) {
 		uv_timer_start(database->check, on_check, CHECK_EVERY_MS, CHECK_EVERY_MS);
@@ -408,6 +428,7 @@ static void answered(struct connection *connection, PGresult *result, void *arg)
 	struct job *job = slot->job;
 	(void)connection;
 	slot->job = NULL;
+	measure(job);
 	if (job->kind == JOB_ROW) {
 		answer_row(slot->database, job, result);
 	} else if (job->kind == JOB_CURSOR) {
@@ -424,6 +445,7 @@ static void end_definitions(struct slot *slot, bool ok)
 	struct database *database = slot->database;
 	struct job *job = slot->job;
 	slot->job = NULL;
+	measure(job);
 	if (!ok) {
 		give_up(database, job);
 	} else {
@@ -468,6 +490,8 @@ static void run(struct slot *slot, struct job *job)
 	char id[24];
 	snprintf(id, sizeof id, "%lld", (long long)job->id);
 	slot->job = job;
+	job->sent_ns = uv_hrtime();
+	metrics_observe(&metrics.query_waits, (int64_t)(job->sent_ns - job->queued_ns) / 1000);
 	if (job->kind == JOB_ROW) {
 		const char *params[] = {job->first, job->second};
 		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params,
@@ -541,6 +565,11 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 struct session_backend database_backend(struct database *database)
 {
 	return (struct session_backend){database, ask_row, ask_cursor, ask_page, ask_definitions};
+}
+
+size_t database_waiting(const struct database *database)
+{
+	return database->queue.n;
 }
 
 void database_attach(struct database *database, struct hub *hub)

@@ -319,6 +319,8 @@ void hub_deliver(struct hub *hub, const struct event *event)
 	if ((event->flags & EVENT_TO_ROW) && event->key.bytes != NULL)
 		attempts_doubt(hub, event, feed);
 	size_t n = find_matches(hub, event, feed);
+	if (n > 0)
+		metrics_delivered(event->at_us);
 	if (n == 1)
 		deliver_one(hub, &hub->matches[0], feed, event);
 	else if (n > 1)

@@ -30,7 +30,7 @@ void tail_restart(struct tail *tail, const char *epoch, int64_t head, const char
 	tail->after = head;
 	tail->known = true;
 	tail->history++;
-	metrics.tail_head = head;
+	metrics.tail_head = metrics.database_head = head;
 	tail->events.restart(tail->events.arg, tail->epoch, head, reason);
 }
 

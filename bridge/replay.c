@@ -77,6 +77,7 @@ bool replay_start(struct subscription *subscription, int64_t after, bool elder)
 	replay->state = REPLAY_READY;
 	list_append(&subscription->session->hub->replays[REPLAY_READY], replay);
 	subscription->replay = replay;
+	metrics.replays++;
 	return true;
 }
 
@@ -122,6 +123,7 @@ void replay_drop(struct subscription *subscription)
 		replay->recheck->replay = NULL;
 	drop_page(hub, replay);
 	subscription->replay = NULL;
+	metrics.replays--;
 	free(replay);
 }
 

@@ -282,6 +282,7 @@ static void on_notified(struct connection *connection, int backend_pid, const ch
 void tail_read_to(struct tail *tail, int64_t head)
 {
 	if (head > tail->after) {
+		metrics.database_head = head;
 		tail->want_read = true;
 		tail_reader_next(tail);
 	}
@@ -311,6 +312,7 @@ static void on_hurry(uv_timer_t *timer)
 /* What a look tells of the position. */
 static void compare_head(struct tail *tail, struct text epoch, int64_t head)
 {
+	metrics.database_head = head;
 	if (epoch.len == strlen(tail->epoch) && memcmp(epoch.bytes, tail->epoch, epoch.len) == 0 && head == tail->after) {
 		tail->looks_behind = 0;
 		return;

@@ -44,12 +44,17 @@ export class Bridge {
   #exit;
   log = '';
 
-  /** Starts a bridge for the database and waits until it is ready (unless ready: false). */
-  static async start(database, args = [], { env = {}, ready = true, port, dsn } = {}) {
+  /**
+   * Starts a bridge for the database and waits until it is ready (unless ready: false). `host`: where it listens;
+   * `wrapper`: a command in front of it (nsenter, say).
+   */
+  static async start(database, args = [], { env = {}, ready = true, port, dsn, host = '127.0.0.1', wrapper = [] } = {}) {
     const bridge = new Bridge();
     bridge.port = port ?? await freePort();
-    bridge.origin = `http://127.0.0.1:${bridge.port}`;
-    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), '--listen', `127.0.0.1:${bridge.port}`, ...(args.includes('--drain') ? [] : ['--drain', '1s']), ...args];
+    bridge.host = host;
+    bridge.wrapper = wrapper;
+    bridge.origin = `http://${host}:${bridge.port}`;
+    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), '--listen', `${host}:${bridge.port}`, ...(args.includes('--drain') ? [] : ['--drain', '1s']), ...args];
     bridge.env = env;
     bridge.#launch();
     if (ready) await bridge.ready();
@@ -57,7 +62,7 @@ export class Bridge {
   }
 
   #launch() {
-    const [program, ...before] = [...WRAPPER, PROGRAM];
+    const [program, ...before] = [...this.wrapper, ...WRAPPER, PROGRAM];
     this.process = spawn(program, [...before, ...this.args], { env: cleanEnvironment(this.env), stdio: ['ignore', 'pipe', 'pipe'] });
     this.process.stdout.on('data', (data) => { this.log += data; });
     this.process.stderr.on('data', (data) => { this.log += data; });
@@ -77,7 +82,7 @@ export class Bridge {
   /** A plain GET: { status, headers, body }. */
   get(target, { method = 'GET', headers = {}, body } = {}) {
     return new Promise((resolve, reject) => {
-      const request = http.request({ host: '127.0.0.1', port: this.port, path: target, method, headers, agent: false, timeout: DEADLINE_MS }, (response) => {
+      const request = http.request({ host: this.host, port: this.port, path: target, method, headers, agent: false, timeout: DEADLINE_MS }, (response) => {
         let text = '';
         response.setEncoding('utf8');
         response.on('data', (data) => { text += data; });

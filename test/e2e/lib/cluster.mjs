@@ -16,14 +16,21 @@ pg.types.setTypeParser(20, Number);
 
 export class Cluster {
   #holder;
+  #tool;
+  #env;
   #databases = [];
   #count = 0;
 
-  /** Starts a cluster; it lives as long as this process holds the pipe to dev/cluster. */
-  static async start({ fsync = false, settings = [] } = {}) {
+  /**
+   * Starts a cluster; it lives as long as this process holds the pipe to dev/cluster. `wrapper`: a command in front
+   * of it (nsenter, say); `env`: more for its environment.
+   */
+  static async start({ fsync = false, settings = [], wrapper = [], env = {} } = {}) {
     const cluster = new Cluster();
+    cluster.#tool = [...wrapper, TOOL];
+    cluster.#env = { ...process.env, ...env };
     const args = ['hold', ...(fsync ? [] : ['--no-fsync']), ...settings.flatMap((setting) => ['--set', setting])];
-    const holder = spawn(TOOL, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const holder = spawn(cluster.#tool[0], [...cluster.#tool.slice(1), ...args], { stdio: ['pipe', 'pipe', 'pipe'], env: cluster.#env });
     cluster.#holder = holder;
     let out = '';
     let err = '';
@@ -32,10 +39,10 @@ export class Cluster {
       holder.stdout.on('data', (data) => { out += data; if (/^ready$/m.test(out)) resolve(); });
       holder.once('exit', (code) => reject(new Error(`dev/cluster ended with ${code}: ${err}`)));
     }), 2 * DEADLINE_MS);
-    const env = Object.fromEntries(out.trim().split('\n').filter((line) => line.includes('=')).map((line) => line.split(/=(.*)/s, 2)));
-    cluster.dir = env.LIVEFEED_CLUSTER;
-    cluster.host = env.PGHOST;
-    cluster.port = Number(env.PGPORT);
+    const named = Object.fromEntries(out.trim().split('\n').filter((line) => line.includes('=')).map((line) => line.split(/=(.*)/s, 2)));
+    cluster.dir = named.LIVEFEED_CLUSTER;
+    cluster.host = named.PGHOST;
+    cluster.port = Number(named.PGPORT);
     return cluster;
   }
 
@@ -69,11 +76,15 @@ export class Cluster {
   }
 
   async stop(mode = 'fast') {
-    await run(TOOL, ['stop', this.dir, mode]);
+    await this.#run('stop', this.dir, mode);
   }
 
   async again() {
-    await run(TOOL, ['again', this.dir]);
+    await this.#run('again', this.dir);
+  }
+
+  async #run(...args) {
+    await run(this.#tool[0], [...this.#tool.slice(1), ...args], { env: this.#env });
   }
 
   async remove() {

@@ -1,7 +1,7 @@
 /*
  * probe.c - is what a fresh connection leads to a database that this bridge can serve (probe.h)?
  *
- * In this order: a primary; with the extension; whose log has the version that this bridge reads; and whose functions
+ * In this order: a primary; with the extension, new enough; whose log has the version that this bridge reads; and whose functions
  * this role may call.
  */
 #include "probe.h"
@@ -13,6 +13,9 @@
 #include "rows.h"
 
 #define PROBE_TIMEOUT_MS 15000
+
+/* The first version of the extension that has every function this bridge calls. */
+#define PROBE_SQL_SINCE "0.2.0"
 
 enum probe_outcome probe_explain(struct probe *probe, const char *what, const PGresult *result)
 {
@@ -66,6 +69,20 @@ static void keep(char *to, size_t size, struct text from)
 	snprintf(to, size, "%.*s", (int)from.len, from.bytes ? from.bytes : "");
 }
 
+/* Is version a before version b? Both as "0.2.0"; what is no number counts as 0. */
+static bool is_before(const char *a, const char *b)
+{
+	int left[3] = {0}, right[3] = {0};
+	sscanf(a, "%d.%d.%d", &left[0], &left[1], &left[2]);
+	sscanf(b, "%d.%d.%d", &right[0], &right[1], &right[2]);
+	for (int i = 0; i < 3; i++) {
+		if (left[i] != right[i]) {
+			return left[i] < right[i];
+		}
+	}
+	return false;
+}
+
 static void checked(struct connection *connection, PGresult *result, void *arg)
 {
 	struct probe *probe = arg;
@@ -85,6 +102,12 @@ static void checked(struct connection *connection, PGresult *result, void *arg)
 	} else if (!rows_text(result, 0, 1).bytes) {
 		snprintf(probe->why, sizeof probe->why, "database \"%s\" has no extension livefeed: CREATE EXTENSION livefeed",
 		         probe->database);
+		end(probe, PROBE_UNUSABLE);
+	} else if (is_before(probe->extension, PROBE_SQL_SINCE)) {
+		snprintf(
+			probe->why, sizeof probe->why,
+			"the extension livefeed of database \"%s\" is %s, this bridge needs %s: ALTER EXTENSION livefeed UPDATE",
+			probe->database, probe->extension, PROBE_SQL_SINCE);
 		end(probe, PROBE_UNUSABLE);
 	} else {
 		connection_query(connection, "SELECT livefeed.log_version()", 0, NULL, true, PROBE_TIMEOUT_MS, versioned,

@@ -1,12 +1,28 @@
 -- grants.sql: who may do what. PUBLIC may watch its own tables, and nothing more:
 -- not the log, the key, publish, issue_token, events. A writer of a watched
--- table needs no grant.
+-- table needs no grant. Upgrade scripts run all of this again.
 
 REVOKE ALL ON SCHEMA livefeed FROM PUBLIC;
 GRANT USAGE ON SCHEMA livefeed TO PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA livefeed FROM PUBLIC;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA livefeed FROM PUBLIC;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA livefeed FROM PUBLIC;
+
+-- What is new, has no privileges written down yet. The rest is left alone: its
+-- rows in the catalog may be changing under the hands of a prune() or VACUUM.
+DO $$
+DECLARE
+	new text;
+BEGIN
+	FOR new IN
+		SELECT pg_catalog.format('%s %s', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass)
+			FROM pg_catalog.pg_class c
+			WHERE c.relnamespace = 'livefeed'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relacl IS NULL
+		UNION ALL
+		SELECT pg_catalog.format('FUNCTION %s', p.oid::pg_catalog.regprocedure) FROM pg_catalog.pg_proc p
+			WHERE p.pronamespace = 'livefeed'::pg_catalog.regnamespace AND p.proacl IS NULL
+	LOOP
+		EXECUTE 'REVOKE ALL ON ' || new || ' FROM PUBLIC';
+	END LOOP;
+END
+$$;
 
 -- Grants all functions of these names.
 CREATE FUNCTION livefeed.grant_functions(role text, names text[]) RETURNS void

@@ -13,50 +13,18 @@ readonly PREFIX=livefeed_dump_$$
 readonly BRIDGE=${PREFIX}_bridge
 work=$(mktemp -d "${TMPDIR:-/tmp}/livefeed-dump-XXXXXX")
 
-tests=0 failed=0
-databases=()
+. "$(dirname "$0")/lib.sh"
 
 cleanup() {
-    local db
-    for db in "${databases[@]}"; do dropdb --if-exists "$db"; done
+    drop_databases
     PGOPTIONS='-c client_min_messages=warning' psql -XqAt -d postgres -c "DROP ROLE IF EXISTS $BRIDGE"
     rm -rf "$work"
 }
 trap cleanup EXIT
 
-create() { # NAME
-    createdb -T template0 -E UTF8 "$1"
-    databases+=("$1")
-}
-
-sql() { # DATABASE SQL
-    psql -XqAt -v ON_ERROR_STOP=1 -d "$1" -c "$2"
-}
-
-is() { # WHAT GOT EXPECTED
-    tests=$((tests + 1))
-    if [ "$2" = "$3" ]; then
-        echo "ok $tests - $1"
-    else
-        failed=$((failed + 1))
-        echo "not ok $tests - $1"
-        diff <(printf '%s\n' "$3") <(printf '%s\n' "$2") | sed 's/^/# /' || true
-    fi
-}
-
-isnt() { # WHAT GOT UNEXPECTED
-    tests=$((tests + 1))
-    if [ -n "$2" ] && [ "$2" != "$3" ]; then
-        echo "ok $tests - $1"
-    else
-        failed=$((failed + 1))
-        echo "not ok $tests - $1"
-        echo "# got '$2'"
-    fi
-}
-
 readonly WATCHES="SELECT to_json(w) FROM livefeed.watches w ORDER BY relation::text"
 readonly FEEDS="SELECT to_json(f)::text || to_json(ARRAY(SELECT p FROM livefeed.paths p ORDER BY path))::text FROM livefeed.feeds f ORDER BY feed"
+readonly AUTHORITY="SELECT * FROM livefeed.revocations ORDER BY user_id; SELECT livefeed.authorize('{\"id\": 5}')"
 readonly TRIGGERS="SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
     WHERE tgfoid IN (SELECT oid FROM pg_proc WHERE proname IN ('capture_row', 'capture_truncate')) ORDER BY tgrelid::regclass::text, tgname"
 readonly EVENTS="SELECT feed, unit, key, type FROM livefeed.events()"
@@ -82,7 +50,12 @@ sql "${PREFIX}_a" "
     SELECT livefeed.expose_path('/ws/requests/{1}/', ARRAY['requests:unit:{1}']);
     INSERT INTO requests VALUES (1, 7, 'Pending');
     INSERT INTO parts VALUES (1, 1, 'x');
-    SELECT livefeed.rotate_key();" >/dev/null
+    SELECT livefeed.rotate_key();
+    CREATE FUNCTION \"Odd Name\".\"who is\"(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT jsonb_build_object(''user'', \$1 -> ''id'')';
+    SELECT livefeed.set_authorizer('\"Odd Name\".\"who is\"(jsonb)');
+    SELECT livefeed.disconnect('7', 'bye'), livefeed.disconnect('8', session => 's1');" >/dev/null
+sql "${PREFIX}_a" 'SELECT livefeed.prune()' >/dev/null
+sql "${PREFIX}_a" "SELECT livefeed.reauthorize('9')" >/dev/null
 sql "${PREFIX}_a" "CREATE ROLE $BRIDGE; SELECT livefeed.grant_bridge('$BRIDGE')" >/dev/null
 sql "${PREFIX}_a" "SELECT livefeed.tick()" >/dev/null
 
@@ -91,7 +64,7 @@ pg_dump -f "$work/whole.sql" "${PREFIX}_a"
 pg_dump --schema-only -Fc -f "$work/schema.dump" "${PREFIX}_a"
 pg_dump --schema-only -f "$work/schema.sql" "${PREFIX}_a"
 is 'no row of the log, of ticks, of keys is in a dump' \
-    "$(grep -cE 'COPY livefeed\.(log|ticks|segments|transient|state|key|bridge)' "$work/whole.sql" || true)" 0
+    "$(grep -cE 'COPY livefeed\.(log|ticks|segments|transient|state|key|bridge)(_[0-9])? ' "$work/whole.sql" || true)" 0
 
 restored() { # DATABASE WHAT
     local db=$1 what=$2
@@ -119,12 +92,14 @@ create "${PREFIX}_b"
 pg_restore --exit-on-error -d "${PREFIX}_b" "$work/whole.dump"
 restored "${PREFIX}_b" 'pg_restore'
 is 'pg_restore: declared feeds and paths are back' "$(sql "${PREFIX}_b" "$FEEDS")" "$(sql "${PREFIX}_a" "$FEEDS")"
+is 'pg_restore: revocations and the authorizer are back' "$(sql "${PREFIX}_b" "$AUTHORITY")" "$(sql "${PREFIX}_a" "$AUTHORITY")"
 is 'pg_restore: rows are back' "$(sql "${PREFIX}_b" 'SELECT id FROM requests ORDER BY id')" "$(printf '1\n100')"
 
 create "${PREFIX}_c"
 psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -f "$work/whole.sql" "${PREFIX}_c"
 restored "${PREFIX}_c" 'plain dump'
 is 'plain dump: declared feeds and paths are back' "$(sql "${PREFIX}_c" "$FEEDS")" "$(sql "${PREFIX}_a" "$FEEDS")"
+is 'plain dump: revocations and the authorizer are back' "$(sql "${PREFIX}_c" "$AUTHORITY")" "$(sql "${PREFIX}_a" "$AUTHORITY")"
 
 create "${PREFIX}_d"
 pg_restore --exit-on-error -d "${PREFIX}_d" "$work/schema.dump"
@@ -157,5 +132,4 @@ sql "${PREFIX}_c" "SELECT livefeed.unwatch('requests'), livefeed.unwatch('parts'
 sql "${PREFIX}_c" 'DROP TABLE "Odd Name"."T" CASCADE' 2>/dev/null
 is 'unwatch and DROP TABLE leave nothing' "$(sql "${PREFIX}_c" "$TRACES")" ''
 
-echo "1..$tests"
-[ "$failed" -eq 0 ]
+finish

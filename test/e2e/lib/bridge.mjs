@@ -54,7 +54,7 @@ export class Bridge {
     bridge.host = host;
     bridge.wrapper = wrapper;
     bridge.origin = `http://${host}:${bridge.port}`;
-    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), '--listen', `${host}:${bridge.port}`, ...(args.includes('--drain') ? [] : ['--drain', '1s']), ...args];
+    bridge.args = [...(dsn === null ? [] : ['--dsn', dsn ?? database.bridgeDsn]), ...(args.includes('--listen') ? [] : ['--listen', `${host}:${bridge.port}`]), ...(args.includes('--drain') ? [] : ['--drain', '1s']), ...args];
     bridge.env = env;
     bridge.#launch();
     if (ready) await bridge.ready();

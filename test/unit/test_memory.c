@@ -245,7 +245,8 @@ static long play(long fail, bool all)
 		check_end(i);
 		leave(&clients[i]);
 	}
-	disorder += metrics.subscriptions != 0 || metrics.replays != 0 || route_channels(world.hub->route) != 0 || world.hub->page_bytes != 0;
+	disorder += metrics.subscriptions != 0 || metrics.replays != 0 || route_channels(world.hub->route) != 0 ||
+	            world.hub->page_bytes != 0;
 	world_end();
 	return oom.passed;
 }

@@ -214,10 +214,23 @@ static size_t strings_size(char *const *strings, size_t n)
 	return size;
 }
 
-/* Units sorted, each once with the roles of all its mentions; '' is nobody's unit. Sorts claims->units. */
-static struct principal *principal_new(struct json_claims *claims)
+/* The payload and its key, behind all else in the principal's allocation. */
+static void pack_claims(struct principal *principal, char *to, struct text payload)
 {
-	size_t size = sizeof(struct principal) + strlen(claims->user) + 1 + strings_size(claims->roles, claims->n_roles);
+	memcpy(to, payload.bytes, payload.len);
+	principal->claims = (struct text){to, payload.len};
+	to += payload.len;
+	principal->claims_key = (struct text){to, message_claims_key(payload.bytes, payload.len, to)};
+}
+
+/*
+ * Units sorted, each once with the roles of all its mentions; '' is nobody's unit. Sorts claims->units. payload: bytes
+ * NULL where it need not be kept.
+ */
+static struct principal *principal_new(struct json_claims *claims, struct text payload)
+{
+	size_t size = sizeof(struct principal) + strlen(claims->user) + 1 + strings_size(claims->roles, claims->n_roles) +
+	              2 * payload.len;
 	struct principal *principal;
 	struct packing packing;
 
@@ -233,6 +246,7 @@ static struct principal *principal_new(struct json_claims *claims)
 		qsort(claims->units, claims->n_units, sizeof *claims->units, compare_units);
 
 	principal->refs = 1;
+	principal->size = size;
 	principal->exp_s = claims->exp_s;
 	principal->iat_s = claims->iat_s;
 	principal->has_units_claim = claims->has_units;
@@ -260,6 +274,8 @@ static struct principal *principal_new(struct json_claims *claims)
 			principal->units[principal->n_units++] =
 				(struct unit_grant){pack_string(&packing, from->unit), roles, from->n_roles};
 	}
+	if (payload.bytes != NULL)
+		pack_claims(principal, packing.string, payload);
 	return principal;
 }
 
@@ -412,12 +428,32 @@ struct principal *access_verify(struct access *access, const char *token, size_t
 	if (*reason == NULL && message_parse_claims(payload.bytes, payload.len, own ? "sub" : access->claim_user,
 	                                            own ? "units" : access->claim_units,
 	                                            own ? "roles" : access->claim_roles, &claims, reason)) {
+		if (claims.has_units)
+			payload = (struct text){NULL, 0};
 		*reason = check_claims(access, &claims, own, now_s);
-		if (*reason == NULL && (principal = principal_new(&claims)) == NULL)
+		if (*reason == NULL && (principal = principal_new(&claims, payload)) == NULL)
 			*reason = "out of memory";
 		message_free_claims(&claims);
 	}
 	free(parts.decoded);
+	return principal;
+}
+
+struct principal *access_rights(const struct principal *token, const char *json, size_t len, const char **wrong)
+{
+	struct json_claims rights;
+	struct principal *principal = NULL;
+
+	if (!message_parse_rights(json, len, &rights, wrong))
+		return NULL;
+	if (rights.user != NULL || (rights.user = strdup(token->user)) != NULL)
+		principal = principal_new(&rights, (struct text){NULL, 0});
+	message_free_claims(&rights);
+	if (principal == NULL) {
+		*wrong = "out of memory";
+		return NULL;
+	}
+	principal->iat_s = -1;
 	return principal;
 }
 

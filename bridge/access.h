@@ -33,6 +33,9 @@ struct principal { /* reference-counted, immutable; one allocation */
 	int64_t exp_s; /* as in the token, without leeway */
 	int64_t iat_s; /* -1: the token has none */
 	bool has_units_claim;
+	/* Of a token without units: its payload, for the authorizer, and what of it tokens that say the same have in common. */
+	struct text claims, claims_key;
+	size_t size; /* of this allocation, bytes */
 };
 
 struct principal *principal_ref(struct principal *principal);
@@ -75,6 +78,11 @@ struct principal *access_verify(struct access *access, const char *token, size_t
                                 const char **reason);
 /* Was a token refused that names a key which none of ours is? The database may have a new one. */
 bool access_lacks_key(const struct access *access, const char *token, size_t len);
+/*
+ * Who a token without units is for, as the authorizer says: its JSON (message_parse_rights). The user, where it names
+ * none, is the token's. What belongs to the token (exp_s, iat_s, sid) is not in it. NULL: *wrong is a static string.
+ */
+struct principal *access_rights(const struct principal *token, const char *json, size_t len, const char **wrong);
 /* When this principal's session must end, seconds: exp plus leeway. */
 int64_t access_expiry_s(const struct access *access, const struct principal *principal);
 

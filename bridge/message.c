@@ -499,6 +499,62 @@ void message_free_claims(struct json_claims *claims)
 	memset(claims, 0, sizeof *claims);
 }
 
+size_t message_claims_key(const char *text, size_t len, char *key)
+{
+	struct json_wanted varying[] = {{.name = "exp"}, {.name = "iat"}, {.name = "nbf"}, {.name = "jti"}};
+	struct json_fault fault;
+	size_t n = 0;
+
+	if (!json_check(text, len, varying, sizeof varying / sizeof *varying, &fault))
+		return 0;
+	for (size_t at = 0; at < len;) {
+		const struct text *skipped = NULL;
+
+		for (size_t i = 0; i < sizeof varying / sizeof *varying; i++)
+			if (varying[i].value.bytes == text + at)
+				skipped = &varying[i].value;
+		if (skipped != NULL)
+			at += skipped->len;
+		else
+			key[n++] = text[at++];
+	}
+	return n;
+}
+
+/* The member of that name; false: absent, or null. */
+static bool find_member(json_object *tree, const char *name, json_object **value)
+{
+	return json_object_object_get_ex(tree, name, value) && *value != NULL;
+}
+
+bool message_parse_rights(const char *text, size_t len, struct json_claims *out, const char **error)
+{
+	json_object *tree = checked_object(text, len), *value;
+
+	memset(out, 0, sizeof *out);
+	*error = NULL;
+	if (tree == NULL) {
+		*error = "it is not a JSON object";
+		return false;
+	}
+	if (find_member(tree, "user", &value)) {
+		out->user = id_text(value);
+		if (out->user == NULL || out->user[0] == '\0')
+			*error = "its user is neither a non-empty string nor an integer";
+	}
+	if (*error == NULL && find_member(tree, "units", &value)) {
+		out->has_units = true;
+		if (take_units(value, out) != NULL)
+			*error = "its units are neither an array of strings and integers nor an object of arrays of roles";
+	}
+	if (*error == NULL && find_member(tree, "roles", &value) && !string_array(value, &out->roles, &out->n_roles))
+		*error = "its roles are not an array of strings";
+	json_object_put(tree);
+	if (*error != NULL)
+		message_free_claims(out);
+	return *error == NULL;
+}
+
 /* ---- key sets */
 
 static char *take_member(json_object *key, const char *name)

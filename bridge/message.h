@@ -85,6 +85,16 @@ void message_free_header(struct json_header *header);
 bool message_parse_claims(const char *text, size_t len, const char *claim_user, const char *claim_units,
                           const char *claim_roles, struct json_claims *out, const char **error);
 void message_free_claims(struct json_claims *claims);
+/*
+ * A token's claims without the values of those that differ from token to token (exp, iat, nbf, jti), into key of at least
+ * len bytes: equal for tokens that say the same. text has passed message_parse_claims. Returns the length.
+ */
+size_t message_claims_key(const char *text, size_t len, char *key);
+/*
+ * What an authorizer returned: an object with user, units and roles in the forms that claims have, each of which may be
+ * absent or null (user NULL, has_units false). Stricter than with tokens: what has another form is an error.
+ */
+bool message_parse_rights(const char *text, size_t len, struct json_claims *out, const char **error);
 struct json_key { /* members of a JWK as they stand (base64url); NULL where absent */
 	char *kty, *kid, *alg, *use, *crv, *n, *e, *x, *y, *k;
 };

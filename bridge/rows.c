@@ -154,7 +154,6 @@ bool rows_event(const PGresult *page, int row, struct rows_scratch *scratch, str
 	event->id = rows_int8(page, row, COLUMN_ID);
 	event->tick = rows_int8(page, row, COLUMN_TICK);
 	event->xid = (uint64_t)rows_int8(page, row, COLUMN_XID);
-	event->at_us = rows_int8(page, row, COLUMN_AT) + POSTGRES_EPOCH_US;
 	event->feed = rows_text(page, row, COLUMN_FEED);
 	event->unit = rows_text(page, row, COLUMN_UNIT);
 	event->key = rows_text(page, row, COLUMN_KEY);
@@ -167,7 +166,8 @@ bool rows_event(const PGresult *page, int row, struct rows_scratch *scratch, str
 		}
 		event->body.len--;
 	}
-	if (event->id <= 0 || !event->feed.bytes) {
+	if (event->id <= 0 || !event->feed.bytes ||
+	    __builtin_add_overflow(rows_int8(page, row, COLUMN_AT), POSTGRES_EPOCH_US, &event->at_us)) {
 		return false;
 	}
 	size_t n_users, n_to_users;

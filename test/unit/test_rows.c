@@ -120,6 +120,9 @@ static void test_malformed(void)
 	set_number(page, 0, 0, 0, 8);
 	ok(!rows_event(page, 0, &scratch, &event), "an event without id");
 	set_number(page, 0, 0, 5, 8);
+	set_number(page, 0, 3, INT64_MAX, 8);
+	ok(!rows_event(page, 0, &scratch, &event), "an event of a time that cannot be counted from 1970");
+	set_number(page, 0, 3, 1000000, 8);
 	SET_TEXT(page, 0, 12, "{\"type\":\"x\"");
 	ok(!rows_event(page, 0, &scratch, &event), "a body without its end");
 	set_number(page, 0, 4, EVENT_RESYNC, 4);

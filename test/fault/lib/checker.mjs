@@ -80,7 +80,7 @@ class Transaction {
     return ++this.#count;
   }
 
-  /** One row changed: { step, feed, key, kind, unit, was, user, wasUser, version }; `sent` is when its statement was sent. */
+  /** One row changed: { step, feed, key, kind, unit, was, user, wasUser, version, body (where known) }; `sent` is when its statement was sent. */
   add(step, sent) {
     this.steps.push({ ...step, tx: this, sent });
   }
@@ -322,7 +322,7 @@ export class Checker {
       bySteps.delete(name);
       const { step } = found;
       const right = frame.type.endsWith(`.${found.suffix}`) && frame.action === found.action && frame.key === step.key
-        && (frame.data === null || frame.data.version === step.version);
+        && (frame.data === null || (frame.data.version === step.version && (step.body === undefined || frame.data.body === step.body)));
       if (!right) this.defect('phantom', `${stream.name}: ${JSON.stringify(frame)} for ${found.action} of ${step.key}, version ${step.version}`);
       if (step.version < (versions.get(step.key) ?? 0)) {
         this.defect('order', `${stream.name}: ${JSON.stringify(frame)}: version ${step.version} after ${versions.get(step.key)}`);

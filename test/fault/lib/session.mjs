@@ -64,7 +64,7 @@ export class Session {
 
   /** Waits until all its channels are covered up to that id. */
   async reach(id) {
-    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => Math.min(...this.#cursor.values()) >= id, SETTLE_MS)
+    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => this.#stopped.signal.aborted || Math.min(...this.#cursor.values()) >= id, SETTLE_MS)
       .catch((error) => { error.message += ` now at ${[...this.#cursor.values()]}, last frames:\n${this.#client?.tell()}`; throw error; });
   }
 

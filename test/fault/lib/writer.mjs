@@ -183,10 +183,10 @@ export class Writer {
     const steps = [];
     for (let n = 0; n < rows; n++) {
       const step = {
-        step: tx.number(), feed, key: `${this.name}-${++this.#row}`, kind: 'created', unit: this.random.pick(this.units), user: this.random.pick(this.users), version: 1,
+        step: tx.number(), feed, key: `${this.name}-${++this.#row}`, kind: 'created', unit: this.random.pick(this.units), user: this.random.pick(this.users), version: 1, body: this.#text(),
       };
       steps.push(step);
-      values.push(step.key, step.unit, 1, tx.name, step.step, this.#text(), step.user);
+      values.push(step.key, step.unit, 1, tx.name, step.step, step.body, step.user);
     }
     const places = steps.map((_, n) => `(${Array.from({ length: 7 }, (__, column) => `$${7 * n + column + 1}`).join(', ')})`);
     const sent = performance.now();
@@ -199,12 +199,13 @@ export class Writer {
 
   async #update({ tx }, row) {
     const step = tx.number();
+    const body = this.#text();
     const sent = performance.now();
     const { rows: [now] } = await this.#client.query(
       `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, body = $4 WHERE id = $1 RETURNING unit_id, user_id, version`,
-      [row.key, tx.name, step, this.#text()]);
+      [row.key, tx.name, step, body]);
     if (!now) return this.pool.drop(row);
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'updated', unit: text(now.unit_id), user: now.user_id, version: now.version }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'updated', unit: text(now.unit_id), user: now.user_id, version: now.version, body }, sent);
   }
 
   async #move({ tx }, row) {
@@ -215,9 +216,9 @@ export class Writer {
     const step = tx.number();
     const sent = performance.now();
     const { rows: [now] } = await this.#client.query(
-      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, unit_id = $4 WHERE id = $1 RETURNING user_id, version`,
+      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, unit_id = $4 WHERE id = $1 RETURNING user_id, version, body`,
       [row.key, tx.name, step, there]);
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'moved', was: text(was.unit_id), unit: text(there), user: now.user_id, version: now.version }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'moved', was: text(was.unit_id), unit: text(there), user: now.user_id, version: now.version, body: now.body }, sent);
   }
 
   /** To another user. */
@@ -229,9 +230,9 @@ export class Writer {
     const step = tx.number();
     const sent = performance.now();
     const { rows: [now] } = await this.#client.query(
-      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, user_id = $4 WHERE id = $1 RETURNING unit_id, version`,
+      `UPDATE ${row.feed} SET version = version + 1, tx = $2, step = $3, user_id = $4 WHERE id = $1 RETURNING unit_id, version, body`,
       [row.key, tx.name, step, there]);
-    return tx.add({ step, feed: row.feed, key: row.key, kind: 'handed', unit: text(now.unit_id), wasUser: was.user_id, user: there, version: now.version }, sent);
+    return tx.add({ step, feed: row.feed, key: row.key, kind: 'handed', unit: text(now.unit_id), wasUser: was.user_id, user: there, version: now.version, body: now.body }, sent);
   }
 
   async #delete({ tx, gone }, row) {

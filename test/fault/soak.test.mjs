@@ -1,0 +1,97 @@
+// A soak: steady load for SOAK_SECONDS (600 in the long form) while sessions come and go, change their
+// subscriptions, stop reading, break off and resume. The bridges' and the database backends'
+// memory and descriptors stay flat: sampled after a warm-up, the median of the last quarter is compared with that of
+// the first. At the end the one checker, as everywhere.
+// Not here: faults (everything).
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { lasting, repeatedly, rounds } from './lib/random.mjs';
+import { held, Scene, unitChannels } from './lib/scene.mjs';
+
+const SECONDS = Number(process.env.SOAK_SECONDS ?? rounds(12, 600));
+const UNITS = [1, 2, 3, 4, 5, 6, 7, 8];
+const USERS = ['u1', 'u2', 'u3', null];
+// Histories of events fill up to their bound in the warm-up; the log's tables rotate all the time.
+const HISTORY = '256KiB';
+const WARM_UP_SHARE = 0.2;
+const GUESTS_EVERY = SECONDS > 60 ? 4 : 1;
+const SAMPLES = 200;
+// Median of the last quarter against that of the first. A short form is still warming up: it shows that the figures are taken.
+const GROWTH_MAX_KB = 2048;
+const DESCRIPTORS_GROWTH_MAX = 8; // sessions choose their bridge by chance
+
+const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+
+describe('a soak', () => {
+  let scene;
+  const samples = [];
+
+  before(async () => {
+    scene = await Scene.start('soak', { bridges: [['--history', HISTORY], ['--history', HISTORY]] });
+  });
+  after(async () => {
+    await scene?.end();
+    await scene?.remove();
+  });
+
+  /** What bridges and their backends hold now. */
+  async function sample() {
+    const now = {};
+    for (const [n, bridge] of scene.bridges.entries()) now[`bridge ${n + 1}`] = await held(bridge.process.pid);
+    const backends = await scene.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity
+      WHERE usename = 'bridge' AND application_name IN ('livefeed-bridge', 'livefeed-bridge ticker', 'livefeed-bridge keeper') ORDER BY backend_start`);
+    const count = new Map();
+    for (const { pid, name } of backends) {
+      count.set(name, (count.get(name) ?? 0) + 1);
+      const { anonymous, descriptors } = await held(pid); // its share of PostgreSQL's buffers says nothing
+      now[`${name} backend ${count.get(name)}`] = { rss: anonymous, descriptors };
+    }
+    samples.push(now);
+  }
+
+  /** First and last quarter of each figure: { who: { rss: [first, last], descriptors: [first, last] } }. */
+  function quarters() {
+    const warm = samples.slice(Math.floor(samples.length * WARM_UP_SHARE));
+    const quarter = Math.max(1, Math.floor(warm.length / 4));
+    const of = (list, who, what) => median(list.map((one) => one[who]?.[what]).filter((value) => value !== undefined));
+    return Object.fromEntries(Object.keys(warm[0]).map((who) => [who, Object.fromEntries(['rss', 'descriptors'].map((what) => [
+      what, [of(warm.slice(0, quarter), who, what), of(warm.slice(-quarter), who, what)]]))]));
+  }
+
+  it('leaves memory and descriptors flat, and loses nothing', async () => {
+    await scene.begin();
+    const chaos = scene.random.child('guests');
+    for (const unit of UNITS) await scene.session(`stays${unit}`, { unit, stay: Infinity });
+    for (const unit of UNITS) await scene.session(`goes${unit}`, { unit, stay: 4000, forgets: 0.5 });
+    for (const unit of UNITS.slice(0, 2)) await scene.session(`slow${unit}`, { unit, stay: 3000, stall: 2000 });
+    for (const user of USERS.slice(0, 3)) await scene.session(`user ${user}`, { user, who: {}, channels: [`items:user:${user}`], stay: 5000 });
+    const writers = scene.write(4, { units: [...UNITS, null], users: USERS, pace: 100, late: 100, body: 400 });
+
+    let guests = 0;
+    const here = [];
+    try {
+      // Guests come without a cursor, stay a while and never return.
+      const visiting = scene.beside((signal) => repeatedly(signal, () => chaos.int(50, 400) * GUESTS_EVERY, async () => {
+        const unit = chaos.pick(UNITS);
+        here.push(await scene.session(`guest${++guests}`, { unit, since: null, stay: 2000, forgets: 0.5, channels: unitChannels(unit, [chaos.pick(['items', 'marks'])]) }));
+        if (here.length > 6) here.shift().leave();
+      }));
+      const sampling = scene.beside((signal) => repeatedly(signal, () => (SECONDS * 1000) / SAMPLES, sample));
+      await Promise.race([lasting(SECONDS * 1000, scene.signal), visiting, sampling, writers.done]);
+      await scene.calm();
+      const figures = quarters();
+      for (const [who, { rss, descriptors }] of Object.entries(figures)) {
+        console.log(`soak: ${who}: RSS ${rss[0]} -> ${rss[1]} kB, descriptors ${descriptors[0]} -> ${descriptors[1]}`);
+      }
+      await scene.verdict({ seconds: SECONDS, guests, samples: samples.length });
+      for (const [who, { rss, descriptors }] of Object.entries(figures)) {
+        assert.ok(rss[1] - rss[0] <= GROWTH_MAX_KB, `${who} grew from ${rss[0]} to ${rss[1]} kB`);
+        assert.ok(descriptors[1] - descriptors[0] <= DESCRIPTORS_GROWTH_MAX, `${who} holds ${descriptors[1]} descriptors after ${descriptors[0]}`);
+      }
+      assert.ok(Object.keys(figures).some((who) => who.startsWith('livefeed-bridge ticker')), 'the ticker was looked at');
+    } finally {
+      await scene.end();
+    }
+  });
+});

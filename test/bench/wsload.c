@@ -11,9 +11,14 @@
  *     --channel PREFIX         session I subscribes to PREFIX followed by its unit; MQTT and NATS: the topic
  *     --sessions N --subs S --units M    session I's units are (I*S .. I*S+S-1) mod M, plus 1
  *     --since CURSOR           resume from there
+ *     --sinces FILE            session I resumes from the I-th line, "CURSOR N": events from N on are due to it
+ *     --addresses K            come from 127.0.0.1 to 127.0.0.K in turn
+ *     --at-once N              handshakes and subscribes under way at the same time, 128
  *     --stamps                 keep the time of every arrival
  *
  *   open             opens them all, answers once the last one is subscribed
+ *   hangup           breaks all connections off, without a word; `open` may follow
+ *   resume FILE      reads --sinces anew
  *   expect FROM TO   from now on events FROM..TO are due: event N goes to unit (N-1) mod M + 1
  *   wait MS          until all that is due has come, or MS passed
  *   stamps           {"n":N,"at":[ns, one a session]} for each event, then {"end":true}; CLOCK_MONOTONIC
@@ -34,12 +39,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READ_BYTES (256 * 1024)
 #define OPEN_AT_ONCE 128
+#define CURSOR_BYTES 48
 #define MAX_EVENTS 512
 #define HELLO_BYTES 9000
 #define COMMAND_BYTES 256
@@ -56,16 +63,19 @@ struct session {
 	long last_n;
 	uint8_t *seen; /* a bit an event of the range */
 	int64_t *stamps;
+	char since[CURSOR_BYTES]; /* of --sinces; "": none */
+	long from; /* what is before is not due to it */
 };
 
 static struct {
-	int port, sessions, subs, units;
+	int port, sessions, subs, units, addresses, at_once;
 	enum wire_protocol protocol;
-	const char *path, *channel, *since;
+	const char *path, *channel, *since, *sinces;
 	char **tokens;
 	int n_tokens;
 	bool stamps;
-} opt = {.sessions = 1, .subs = 1, .units = 1, .path = "/", .channel = "bench"};
+} opt = {
+	.sessions = 1, .subs = 1, .units = 1, .addresses = 1, .at_once = OPEN_AT_ONCE, .path = "/", .channel = "bench"};
 
 static struct {
 	long from, to; /* to < from: nothing is due */
@@ -107,7 +117,7 @@ static bool is_due(int i, long n)
 {
 	long unit = (n - 1) % opt.units - first_unit(i);
 
-	return (unit < 0 ? unit + opt.units : unit) < opt.subs;
+	return n >= sessions[i].from && (unit < 0 ? unit + opt.units : unit) < opt.subs;
 }
 
 static void session_close(struct session *s, const char *why, size_t len, int code)
@@ -162,14 +172,20 @@ static void session_start(int i)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
 	struct epoll_event e = {.events = EPOLLIN, .data.u32 = (uint32_t)i + 1};
+	struct sockaddr_in from = {.sin_family = AF_INET};
 	struct session *s = &sessions[i];
 	int on = 1;
 	char path[HELLO_BYTES - 300], hello[HELLO_BYTES];
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(i % opt.addresses));
 	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->fd < 0)
 		die("socket");
+	/* The port comes with connect: so that many connections may share one. */
+	setsockopt(s->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+	if (bind(s->fd, (struct sockaddr *)&from, sizeof from) != 0)
+		die("bind");
 	/* Blocking: loopback connects at once, or the server's backlog is full and we wait. */
 	if (connect(s->fd, (struct sockaddr *)&to, sizeof to) != 0)
 		die("connect");
@@ -198,8 +214,8 @@ static void session_subscribe(struct session *s)
 	if (opt.protocol == WIRE_MQTT || opt.protocol == WIRE_NATS) {
 		len = wire_subscribe(opt.protocol, opt.channel, out, 600);
 	} else {
-		if (opt.since)
-			snprintf(since, sizeof since, ",\"since\":\"%.80s\"", opt.since);
+		if (s->since[0] || opt.since)
+			snprintf(since, sizeof since, ",\"since\":\"%.80s\"", s->since[0] ? s->since : opt.since);
 		for (int j = 0; j < opt.subs; j++) {
 			snprintf(topic, sizeof topic, "%s%d", opt.channel, (first_unit(i) + j) % opt.units + 1);
 			snprintf(json, sizeof json, "{\"type\":\"subscribe\",\"ref\":%d,\"channel\":\"%s\"%s}", j + 1, topic,
@@ -352,18 +368,52 @@ static bool turn(int timeout_ms)
 
 static void do_open(void)
 {
-	int64_t until = now_ns() + OPEN_WAIT_MS * 1000000LL;
+	int64_t began = now_ns(), until = began + OPEN_WAIT_MS * 1000000LL;
 
 	while (n_ready < opt.sessions && run.closed == 0 && now_ns() < until) {
-		while (n_started < opt.sessions && n_started - n_ready < OPEN_AT_ONCE)
+		for (int n = 0; n_started < opt.sessions && n_started - n_ready < opt.at_once && n < OPEN_AT_ONCE; n++)
 			session_start(n_started++);
-		turn(100);
+		turn(n_started < opt.sessions && n_started - n_ready < opt.at_once ? 0 : 100);
 	}
 	n_open = n_ready;
-	printf("{\"ready\":%d,\"trouble\":\"", n_ready);
+	printf("{\"ready\":%d,\"began_ns\":%ld,\"ready_ns\":%ld,\"trouble\":\"", n_ready, (long)began, (long)now_ns());
 	for (const char *c = trouble; *c; c++)
 		putchar(*c == '"' || *c == '\\' || (unsigned char)*c < ' ' ? '\'' : *c);
 	printf("\"}\n");
+}
+
+/* With a reset: ten thousand ports that wait for stray packets would be missed soon. */
+static void do_hangup(void)
+{
+	struct linger reset = {.l_onoff = 1};
+
+	for (int i = 0; i < opt.sessions; i++) {
+		struct session *s = &sessions[i];
+
+		if (s->fd >= 0) {
+			setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+			close(s->fd);
+		}
+		s->fd = -1;
+		s->opened = s->ready = false;
+		s->rest_len = 0;
+	}
+	n_ready = n_open = n_started = 0;
+	printf("{\"hungup\":%d}\n", opt.sessions);
+}
+
+/* "CURSOR N" a line, one for each session. */
+static int read_sinces(const char *name)
+{
+	FILE *file = fopen(name, "r");
+	int i = 0;
+
+	if (!file)
+		die(name);
+	while (i < opt.sessions && fscanf(file, "%47s %ld", sessions[i].since, &sessions[i].from) == 2)
+		i++;
+	fclose(file);
+	return i;
 }
 
 static void do_expect(long from, long to)
@@ -430,10 +480,15 @@ static void do_stamps(void)
 /* False: time to go. */
 static bool obey(const char *line)
 {
+	char name[COMMAND_BYTES];
 	long a, b;
 
 	if (strcmp(line, "open") == 0)
 		do_open();
+	else if (strcmp(line, "hangup") == 0)
+		do_hangup();
+	else if (sscanf(line, "resume %255s", name) == 1)
+		printf("{\"resumes\":%d}\n", read_sinces(name));
 	else if (sscanf(line, "expect %ld %ld", &a, &b) == 2)
 		do_expect(a, b);
 	else if (sscanf(line, "wait %ld", &a) == 1)
@@ -500,10 +555,13 @@ static enum wire_protocol protocol_named(const char *name)
 
 static void read_options(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"port", 1, 0, 'p'},    {"protocol", 1, 0, 'P'}, {"path", 1, 0, 'u'}, {"tokens", 1, 0, 't'},
-		{"channel", 1, 0, 'c'}, {"sessions", 1, 0, 'n'}, {"subs", 1, 0, 's'}, {"units", 1, 0, 'm'},
-		{"since", 1, 0, 'S'},   {"stamps", 0, 0, 'T'},   {0, 0, 0, 0}};
+	static const struct option options[] = {{"port", 1, 0, 'p'},    {"protocol", 1, 0, 'P'},
+	                                        {"path", 1, 0, 'u'},    {"tokens", 1, 0, 't'},
+	                                        {"channel", 1, 0, 'c'}, {"sessions", 1, 0, 'n'},
+	                                        {"subs", 1, 0, 's'},    {"units", 1, 0, 'm'},
+	                                        {"since", 1, 0, 'S'},   {"stamps", 0, 0, 'T'},
+	                                        {"sinces", 1, 0, 'f'},  {"addresses", 1, 0, 'a'},
+	                                        {"at-once", 1, 0, 'o'}, {0, 0, 0, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -538,12 +596,22 @@ static void read_options(int argc, char **argv)
 		case 'T':
 			opt.stamps = true;
 			break;
+		case 'f':
+			opt.sinces = optarg;
+			break;
+		case 'a':
+			opt.addresses = atoi(optarg);
+			break;
+		case 'o':
+			opt.at_once = atoi(optarg);
+			break;
 		default:
 			exit(2);
 		}
 	}
-	if (opt.port <= 0 || opt.sessions < 1 || opt.units < 1 || opt.subs < 1 || opt.subs > opt.units) {
-		fprintf(stderr, "wsload: needs --port, and 1 <= subs <= units\n");
+	if (opt.port <= 0 || opt.sessions < 1 || opt.units < 1 || opt.subs < 1 || opt.subs > opt.units ||
+	    opt.addresses < 1 || opt.addresses > 250 || opt.at_once < 1) {
+		fprintf(stderr, "wsload: needs --port, 1 <= subs <= units, 1 <= addresses <= 250 and at-once\n");
 		exit(2);
 	}
 }
@@ -552,11 +620,21 @@ int main(int argc, char **argv)
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 0};
 
+	struct rlimit files;
+
 	read_options(argc, argv);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	sessions = must(calloc((size_t)opt.sessions, sizeof *sessions));
 	for (int i = 0; i < opt.sessions; i++) {
 		sessions[i].fd = -1;
 		sessions[i].rest = must(malloc(1));
+	}
+	if (opt.sinces && read_sinces(opt.sinces) != opt.sessions) {
+		fprintf(stderr, "wsload: %s needs a line for each session\n", opt.sinces);
+		exit(2);
 	}
 	loop_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop_fd < 0 || epoll_ctl(loop_fd, EPOLL_CTL_ADD, STDIN_FILENO, &e) != 0)

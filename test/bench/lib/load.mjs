@@ -17,7 +17,7 @@ export async function memberTokens(cluster, db, { sessions, units, subs = 1 }) {
 }
 
 export class Load {
-    constructor(server, { sessions, units = 1, subs = 1, channel = 'bench', tokens, since, stamps = false }) {
+    constructor(server, { sessions, units = 1, subs = 1, channel = 'bench', tokens, since, stamps = false, addresses = 1, atOnce }) {
         this.name = server.name;
         const args = ['--port', server.port, '--protocol', server.protocol, '--path', server.path, '--channel', channel,
             '--sessions', sessions, '--units', units, '--subs', subs];
@@ -28,6 +28,8 @@ export class Load {
         }
         if (since) args.push('--since', since);
         if (stamps) args.push('--stamps');
+        if (addresses > 1) args.push('--addresses', addresses);
+        if (atOnce) args.push('--at-once', atOnce);
         this.sessions = sessions;
         this.client = new Daemon('wsload', program, args.map(String));
     }
@@ -41,9 +43,19 @@ export class Load {
     }
 
     async open() {
-        const { ready, trouble } = await this.ask('open');
+        const { ready, trouble, began_ns: beganNs, ready_ns: readyNs } = await this.ask('open');
         if (ready !== this.sessions) throw new Error(`${this.name}: ${ready} of ${this.sessions} sessions opened; ${trouble}`);
+        Object.assign(this, { beganNs, readyNs });
         return this;
+    }
+
+    /** Breaks all connections off; open() comes back, from [cursor, first event that is due] for each session. */
+    async hangUp(sinces) {
+        await this.ask('hangup');
+        const name = join(this.folder, 'sinces');
+        writeFileSync(name, sinces.map((since) => `${since.join(' ')}\n`).join(''));
+        const { resumes } = await this.ask(`resume ${name}`);
+        if (resumes !== this.sessions) throw new Error(`${this.name}: ${resumes} of ${this.sessions} sessions know where to resume`);
     }
 
     async expect(from, to) {
@@ -70,11 +82,11 @@ export class Load {
     async close() {
         this.client.say('quit');
         await this.client.closed;
-        this.forgetTokens();
+        if (this.folder) rmSync(this.folder, { recursive: true });
+        this.folder = undefined;
     }
 
     forgetTokens() {
-        if (this.folder) rmSync(this.folder, { recursive: true });
-        this.folder = undefined;
+        if (this.folder) rmSync(join(this.folder, 'tokens'), { force: true });
     }
 }

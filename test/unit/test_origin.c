@@ -33,6 +33,73 @@ static void test_same_host(void)
 	ok(!allowed(NULL, NULL, "http://a.example", NULL), "no Host");
 	ok(!allowed(NULL, NULL, "http://", ""), "nothing, and no host");
 	ok(!allowed(NULL, NULL, "http://[::1]x", "[::1]x"), "no address");
+	ok(!allowed(NULL, NULL, "http://[]", "[]"), "an empty address");
+	ok(!allowed(NULL, NULL, "capacitor://a.example", "a.example"), "a scheme that Host says nothing of");
+	ok(allowed(NULL, NULL, "http://[2001:DB8::1]:81", "[2001:db8::1]:81"), "IPv6 in whatever case");
+	ok(!allowed(NULL, NULL, "http://a.example:443", "a.example"), "https's port, of a page by http");
+	ok(!allowed(NULL, NULL, "http://a.example.", "a.example"), "a name with its closing dot is another");
+}
+
+/* What no browser sends is refused whatever is allowed. */
+static void test_malformed(void)
+{
+	static const char *const origins[] = {
+		"http://a.example,http://a.example",
+		"http://a.example, http://a.example",
+		",http://a.example",
+		"http://a.example,",
+		"http://a.example http://a.example",
+		"null,null",
+		"null, http://a.example",
+		"Null",
+		" null",
+		"http://user@a.example",
+		"http://user:pass@a.example",
+		"http://a.example@evil.example",
+		"http://a.example:80@evil.example",
+		"http://a.example/",
+		"http://a.example/path",
+		"http://a.example?x",
+		"http://a.example#x",
+		"http://a.example\\evil",
+		"http://a.example:",
+		"http://a.example:0",
+		"http://a.example:65536",
+		"http://a.example:080000",
+		"http://a.example:80x",
+		"http://a.example:+80",
+		"http://a.example:-1",
+		"http://[::1",
+		"http://::1",
+		"http://[::1]]",
+		"http://[::1%25lo]",
+		"http://[a.example]",
+		"http:a.example",
+		"http:/a.example",
+		"://a.example",
+		"//a.example",
+		"a.example",
+		"1http://a.example",
+		"http://",
+		"http://:80",
+		"http://a.example\r\nX: y",
+		"http://a.example\x01",
+		"http://a.example\x7f",
+		"http://\xc3\xa4.example",
+		"http://a.example\xe2\x80\xa8",
+		"http://*",
+		"*",
+	};
+	for (size_t i = 0; i < sizeof origins / sizeof *origins; i++) {
+		ok(!allowed("*", NULL, origins[i], "a.example"), "no origin, and * does not allow it (%zu)", i);
+		ok(!allowed(NULL, NULL, origins[i], "a.example"), "nor the same host (%zu)", i);
+		ok(!allowed("http://a.example", NULL, origins[i], "x"), "nor a list (%zu)", i);
+	}
+	static const char *const hosts[] = {"a.example,a.example", "a.example:", "a.example:x",
+	                                    "user@a.example",      "a.example/", ""};
+	for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+		ok(!allowed(NULL, NULL, "http://a.example", hosts[i]), "no host (%zu)", i);
+	}
 }
 
 static void test_list(void)
@@ -46,6 +113,14 @@ static void test_list(void)
 	ok(allowed("*", NULL, "https://three.example", "x"), "all");
 	ok(allowed("*", NULL, "null", "x"), "all, null too");
 	ok(allowed("https://one.example", NULL, NULL, "x"), "no Origin passes a list");
+	ok(allowed("https://one.example:443", NULL, "https://one.example", "x"), "the usual port may be written or not");
+	ok(allowed("https://one.example", NULL, "https://one.example:443", "x"), "on either side");
+	ok(!allowed("https://one.example", NULL, "https://one.example:8443", "x"), "another port");
+	ok(!allowed("https://one.example:8443", NULL, "https://one.example", "x"), "another usual port");
+	ok(allowed("capacitor://localhost", NULL, "capacitor://localhost", "x"), "another scheme, where it is listed");
+	ok(!allowed("capacitor://localhost", NULL, "http://localhost", "x"), "that scheme alone");
+	ok(!allowed("https://one.example", NULL, "https://one.example.evil", "x"), "one that begins like it");
+	ok(!allowed("https://one.example", NULL, "https://evil-one.example", "x"), "one that ends like it");
 }
 
 static const char *client(const char *one, const char *two, const char *peer, const char *forwarded)
@@ -82,9 +157,29 @@ static void test_client_address(void)
 	is_str(client("192.0.2.1", NULL, "192.0.2.10", "1.1.1.1"), "192.0.2.10", "an address is not a prefix");
 }
 
+static void test_local(void)
+{
+	ok(origin_is_loopback("127.0.0.1") && origin_is_loopback("127.9.9.9") && origin_is_loopback("::1"), "loopback");
+	ok(origin_is_loopback("::ffff:127.0.0.1"), "IPv4 written as IPv6");
+	ok(!origin_is_loopback("128.0.0.1") && !origin_is_loopback("::2") && !origin_is_loopback("0.0.0.0"), "no loopback");
+	ok(!origin_is_loopback("unix") && !origin_is_loopback("") && !origin_is_loopback("localhost"), "no address");
+	ok(origin_host_is_local("localhost") && origin_host_is_local("LocalHost:8090"), "localhost");
+	ok(origin_host_is_local("127.0.0.1:8090") && origin_host_is_local("[::1]:8090") && origin_host_is_local("[::1]"),
+	   "loopback addresses");
+	ok(!origin_host_is_local("localhost.example") && !origin_host_is_local("127.0.0.1.example"), "names that begin so");
+	ok(!origin_host_is_local("example.org") && !origin_host_is_local("") && !origin_host_is_local("192.0.2.1:80"),
+	   "others");
+	ok(!origin_host_is_local("localhost,localhost") && !origin_host_is_local("a@localhost"), "no host");
+	is_str(origin_forwarded_host("a.example"), "a.example", "one proxy");
+	is_str(origin_forwarded_host("evil.example, a.example:81"), "a.example:81", "the nearest proxy's word");
+	is_str(origin_forwarded_host(""), "", "none");
+}
+
 int main(void)
 {
 	test_same_host();
+	test_malformed();
+	test_local();
 	test_list();
 	test_client_address();
 	return tap_done();

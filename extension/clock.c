@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *	  Dates and times in ISO 8601, whatever the session's settings.
+ *	  Dates and times in ISO 8601, whatever the session's settings; and time that passes.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "pgtime.h"
+#include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 
@@ -123,4 +124,13 @@ clock_append(StringInfo buf, TimestampTz at)
 	*out++ = '"';
 	appendBinaryStringInfo(buf, kept, kept_len);
 	appendBinaryStringInfo(buf, tail, out - tail);
+}
+
+int64
+clock_passed_us(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
 }

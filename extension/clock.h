@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *	  Dates and times in ISO 8601, whatever the session's settings.
+ *	  Dates and times in ISO 8601, whatever the session's settings; and time that passes.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,5 +23,8 @@ extern int	clock_timestamp_text(char *out, Timestamp at, bool zone);
 
 /* Appends a time as a quoted UTC string with six digits of microseconds. */
 extern void clock_append(StringInfo buf, TimestampTz at);
+
+/* Microseconds that pass evenly, whoever sets the clock; the same for all backends. For waits and ages. */
+extern int64 clock_passed_us(void);
 
 #endif							/* LIVEFEED_CLOCK_H */

@@ -60,6 +60,7 @@
 #include "utils/uuid.h"
 
 #include "batch.h"
+#include "clock.h"
 #include "compat.h"
 #include "epoch.h"
 #include "event.h"
@@ -535,25 +536,25 @@ tick_rest(long ms)
 static void
 tick_pace(int interval_ms)
 {
-	static TimestampTz due = 0;
-	int			slack_ms = interval_ms * TICK_BURST;
-	TimestampTz now = GetCurrentTimestamp();
+	static int64 due = 0;		/* clock_passed_us() */
+	int64		slack = (int64) interval_ms * TICK_BURST * 1000;
+	int64		now = clock_passed_us();
 
-	/* Not longer than that, if the clock was set back. */
-	due = Min(Max(due, now), TimestampTzPlusMilliseconds(now, slack_ms + interval_ms));
-	while (due > TimestampTzPlusMilliseconds(now, slack_ms))
+	/* Not longer than that, where the interval was larger before. */
+	due = Min(Max(due, now), now + slack + (int64) interval_ms * 1000);
+	while (due > now + slack)
 	{
-		tick_rest((long) ((due - now + 999) / 1000) - slack_ms);
-		now = GetCurrentTimestamp();
+		tick_rest((long) ((due - now - slack + 999) / 1000));
+		now = clock_passed_us();
 	}
-	due = TimestampTzPlusMilliseconds(due, interval_ms);
+	due += (int64) interval_ms * 1000;
 }
 
 /* Waits for events and ticks them; false: this backend is not the ticker any more. */
 static bool
 tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK_WAIT_MS);
+	int64		end = clock_passed_us() + TICK_WAIT_MS * 1000;
 	bool		woken = false;
 
 	*ticked = false;
@@ -585,7 +586,7 @@ tick_wait(int64 after_id, int interval_ms, bool polls, bool *ticked)
 			/* Also if somebody else has ticked them: the tick lock must not be held while we sleep. */
 			return true;
 		}
-		ms = (long) ((end - GetCurrentTimestamp() + 999) / 1000);
+		ms = (long) ((end - clock_passed_us() + 999) / 1000);
 		if (ms <= 0)
 			return true;
 		woken = tick_sleep(polls ? Min(ms, TICK_POLL_MS) : ms);
@@ -651,8 +652,7 @@ livefeed_look_order(PG_FUNCTION_ARGS)
 	{
 		stale = tick_is_epoch_new(&last);
 		if (!stale && tick_has_events(&last))
-			stale = TimestampDifferenceExceeds(wake_waiting_since(last.tick.tick, last.tick.epoch),
-											   GetCurrentTimestamp(), TICK_STALE_MS);
+			stale = wake_waiting_us(last.tick.tick, last.tick.epoch) > TICK_STALE_MS * 1000;
 	}
 	PopActiveSnapshot();
 	tick_end(level);

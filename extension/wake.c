@@ -34,6 +34,7 @@
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "wake.h"
 
@@ -50,7 +51,7 @@ typedef struct WakeSlot
 	int64		rung;			/* the last tick whose bells were rung; 0: not known */
 	int64		waiting_tick;	/* events wait for the tick after this one, ... */
 	uint32		waiting_epoch;	/* ... of this epoch, ... */
-	TimestampTz waiting_since;	/* ... since then */
+	int64		waiting_since;	/* ... since then (clock_passed_us) */
 } WakeSlot;
 
 typedef struct WakeArray
@@ -287,20 +288,21 @@ wake_set_rung(int64 tick)
 	SpinLockRelease(&wake_array->mutex);
 }
 
-TimestampTz
-wake_waiting_since(int64 tick, const char *epoch)
+int64
+wake_waiting_us(int64 tick, const char *epoch)
 {
 	uint32		epoch_number = (uint32) strtoul(epoch, NULL, 16);
 	WakeSlot   *slot = wake_find_or_make();
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz since = now;
+	int64		now = clock_passed_us();
+	int64		since = now;
 
 	if (slot == NULL)
-		return now;
+		return 0;
 	SpinLockAcquire(&wake_array->mutex);
 	if (slot->database == MyDatabaseId)
 	{
-		if (slot->waiting_tick != tick || slot->waiting_epoch != epoch_number)
+		/* Later than now: from a library that kept the time of day. */
+		if (slot->waiting_tick != tick || slot->waiting_epoch != epoch_number || slot->waiting_since > now)
 		{
 			slot->waiting_tick = tick;
 			slot->waiting_epoch = epoch_number;
@@ -309,5 +311,5 @@ wake_waiting_since(int64 tick, const char *epoch)
 		since = slot->waiting_since;
 	}
 	SpinLockRelease(&wake_array->mutex);
-	return since;
+	return Max(now - since, 0);
 }

@@ -11,8 +11,6 @@
 
 #include "postgres.h"
 
-#include "utils/timestamp.h"
-
 /*
  * Finds this database's slot. May allocate, lock and raise; the journal calls
  * it when a transaction writes its first event. Where there is no ticker, or
@@ -50,8 +48,8 @@ extern void wake_set_rung(int64 tick);
 
 /*
  * Remembers for all backends since when events wait for the tick after this
- * one of this epoch, and tells; now, if it was not known.
+ * one of this epoch, and tells for how many microseconds; 0 if it was not known.
  */
-extern TimestampTz wake_waiting_since(int64 tick, const char *epoch);
+extern int64 wake_waiting_us(int64 tick, const char *epoch);
 
 #endif							/* LIVEFEED_WAKE_H */

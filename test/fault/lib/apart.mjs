@@ -1,0 +1,156 @@
+// A world of the test's own, for faults that a machine must not feel: the test file runs
+// once more in namespaces for the network and for mounts, and all that it makes there (links, dropped packets, small
+// file systems) is gone with it, however it ends.
+//
+//   const skip = apart('network');            // at the top of a test file, before anything else
+//   describe('...', { skip }, ...)            // a reason where the kernel refuses, or who runs it is not root
+//
+// The world begins without any network but a loopback of its own. PostgreSQL's Unix socket is reached from everywhere.
+
+import { execFile, spawnSync } from 'node:child_process';
+import { chown, mkdir, mkdtemp, open, readFile, readdir, rm, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+
+const MARK = 'LIVEFEED_FAULT_APART';
+const ESTABLISHED = '01';
+const run = promisify(execFile);
+
+/** Runs this very file again, apart, and ends with it; returns only there (false), or where it cannot be (a reason). */
+export function apart(name) {
+  if (process.env[MARK] === name) return false;
+  const why = refused();
+  if (why) {
+    console.error(`${name}: SKIPPED, nothing is shown: ${why}`);
+    return why;
+  }
+  const again = spawnSync('unshare', ['--net', '--mount', 'setpriv', '--pdeathsig', 'KILL', process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    { stdio: 'inherit', env: { ...process.env, [MARK]: name } });
+  process.exit(again.status ?? 1);
+}
+
+function refused() {
+  if (process.getuid() !== 0) return 'namespaces, packet filters and mounts want root';
+  const tried = spawnSync('unshare', ['--net', '--mount', 'ip', 'link', 'set', 'lo', 'up'], { encoding: 'utf8' });
+  return tried.status === 0 ? null : `the kernel gives no namespaces: ${tried.stderr || tried.error?.message}`;
+}
+
+const command = async (...words) => (await run(words[0], words.slice(1))).stdout;
+
+/** Rooms and wires between them. The room of the test itself is called `here`. */
+export class Net {
+  #wires = 0;
+
+  static async make() {
+    await command('ip', 'link', 'set', 'lo', 'up');
+    await mkdir('/run/netns', { recursive: true });
+    await command('mount', '-t', 'tmpfs', 'tmpfs', '/run/netns');
+    return new Net();
+  }
+
+  async room(name) {
+    await command('ip', 'netns', 'add', name);
+    await command(...this.inside(name), 'ip', 'link', 'set', 'lo', 'up');
+  }
+
+  /** The command that goes in front of one to be run in a room. */
+  inside(room) {
+    return room === 'here' ? [] : ['nsenter', `--net=/run/netns/${room}`];
+  }
+
+  /** A wire between two rooms: { near, far, cut, heal }; near and far are the addresses of its ends. */
+  async wire(nearRoom, farRoom) {
+    const n = ++this.#wires;
+    const ends = [[nearRoom, `w${n}a`, `10.77.${n}.1`], [farRoom, `w${n}b`, `10.77.${n}.2`]];
+    await command('ip', 'link', 'add', ends[0][1], 'type', 'veth', 'peer', 'name', ends[1][1]);
+    for (const [room, link, address] of ends) {
+      if (room !== 'here') await command('ip', 'link', 'set', link, 'netns', room);
+      await command(...this.inside(room), 'ip', 'address', 'add', `${address}/24`, 'dev', link);
+      await command(...this.inside(room), 'ip', 'link', 'set', link, 'up');
+    }
+    const [, link, far] = ends[1];
+    const rule = (what, direction) => command(...this.inside(farRoom), 'iptables', '-w', what,
+      ...(direction === 'in' ? ['INPUT', '-i', link] : ['OUTPUT', '-o', link]), '-j', 'DROP');
+    const dropped = new Set();
+    return {
+      near: ends[0][2],
+      far,
+      /** What goes that way at the far end ('in', 'out', or both) is dropped: no FIN, no RST, no word. */
+      async cut(directions = ['in', 'out']) {
+        for (const direction of directions) {
+          if (dropped.has(direction)) continue;
+          await rule('-A', direction);
+          dropped.add(direction);
+        }
+      },
+      async heal() {
+        for (const direction of dropped) {
+          await rule('-D', direction);
+          dropped.delete(direction);
+        }
+      },
+    };
+  }
+}
+
+/** The connections of clients that a process holds: sockets in ESTABLISHED on that local port, in its network. */
+export async function established(pid, port) {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const lines = (await readFile(`/proc/${pid}/net/tcp`, 'utf8')).trim().split('\n').slice(1).map((line) => line.trim().split(/\s+/));
+  return lines.filter(([, local, , state]) => local.endsWith(end) && state === ESTABLISHED).length;
+}
+
+/** A small file system: { path, fill, free, room }. */
+export class Disk {
+  #filler;
+
+  static async make(megabytes, { at, owner } = {}) {
+    const disk = new Disk();
+    disk.path = at ?? await mkdtemp('/tmp/livefeed-disk-');
+    disk.own = at === undefined;
+    await command('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0755`, 'tmpfs', disk.path);
+    if (owner) await chown(disk.path, owner.uid, owner.gid);
+    return disk;
+  }
+
+  /** Bytes that are left. */
+  async room() {
+    const { bavail, bsize } = await statfs(this.path);
+    return bavail * bsize;
+  }
+
+  /** Takes all room that is left, or all but so many bytes. */
+  async fill(leave = 0) {
+    this.#filler ??= path.join(this.path, 'filler');
+    const file = await open(this.#filler, 'a');
+    try {
+      const chunk = Buffer.alloc(65536, 1);
+      for (let room = await this.room(); room > leave; room = await this.room()) {
+        await file.write(chunk, 0, Math.min(chunk.length, room - leave)).catch((error) => { if (error.code !== 'ENOSPC') throw error; });
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Gives it back. */
+  async free() {
+    if (this.#filler) await rm(this.#filler, { force: true });
+  }
+
+  async remove() {
+    await command('umount', '-l', this.path);
+    if (this.own) await rm(this.path, { recursive: true, force: true });
+  }
+}
+
+/** Moves what a folder holds onto a disk that takes its place. */
+export async function moveOnto(folder, megabytes, owner) {
+  const aside = await mkdtemp('/tmp/livefeed-aside-');
+  await command('cp', '-a', `${folder}/.`, aside);
+  const disk = await Disk.make(megabytes, { at: folder, owner });
+  await command('cp', '-a', `${aside}/.`, folder);
+  await rm(aside, { recursive: true });
+  if ((await readdir(folder)).length === 0 && owner === undefined) throw new Error(`${folder} is empty`);
+  return disk;
+}

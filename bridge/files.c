@@ -79,7 +79,7 @@ int files_serve(struct lws *wsi, const char *folder, const char *path)
 		return http_answer(wsi, 304, NULL, headers, "", 0, false);
 	}
 	int code = lws_serve_http_file(wsi, real, type_of(real), headers, len);
-	if (code < 0 || (code > 0 && lws_http_transaction_completed(wsi))) {
+	if (code < 0 || (code > 0 && transport_completed(wsi))) {
 		return -1;
 	}
 	return 0;

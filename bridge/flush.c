@@ -88,6 +88,12 @@ static int write_some(struct client *client, struct frame *const *frames, size_t
 bool flush_client(struct server *server, struct client *client)
 {
 	static struct frame *frames[BATCH_FRAMES];
+	const char *why;
+	struct gate *gate = transport_gate(client->wsi);
+	if (gate && client->session && gate_fault(gate, &why) != 0) {
+		/* What came before the fault has been dealt with by now. */
+		session_close(client->session, (enum close_code)gate_fault(gate, &why), why);
+	}
 	flush_unmark(server, client);
 	if (!client->session || client->close_sent) {
 		return true;

@@ -36,8 +36,14 @@ static const char *status_text(int status)
 		return "Content Too Large";
 	case 426:
 		return "Upgrade Required";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 500:
+		return "Internal Server Error";
 	case 503:
 		return "Service Unavailable";
+	case 505:
+		return "HTTP Version Not Supported";
 	default:
 		return "Error";
 	}
@@ -67,7 +73,7 @@ int http_answer(struct lws *wsi, int status, const char *type, const char *heade
 	if (lws_write(wsi, (unsigned char *)at, (size_t)n, LWS_WRITE_HTTP) < 0 || end) {
 		return -1; /* closes once it is written */
 	}
-	return lws_http_transaction_completed(wsi) ? -1 : 0;
+	return transport_completed(wsi) ? -1 : 0;
 }
 
 int http_error(struct lws *wsi, int status, const char *code, const char *message, bool end)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "metrics.h"
 #include "request.h"
 #include "users.h"
 
@@ -20,10 +21,15 @@
 /* What one write may send; smaller ones are cut, and the rest is copied. */
 #define SERVICE_BUFFER_BYTES 65536
 #define WRITE_MAX_BYTES (1 << 20)
-/* Requests whose headers are being read at one time; the others wait. */
-#define HEADERS_IN_FLIGHT 4096
-/* Connections beyond --max-connections that may still ask for /healthz and the like. */
-#define SPARE_CONNECTIONS 256
+/* Connections whose request is not complete yet; one more, and the oldest of them is closed: slow ones keep nobody out. */
+#define UNFINISHED_MAX 4096
+/* What libwebsockets keeps beside the bytes of a header, and of an argument. */
+#define FIELD_EXTRA_BYTES 16
+/* Our own handshake time-out counts; libwebsockets' is later. */
+#define LIBRARY_EXTRA_S 5
+/* How often it is looked for time-outs, at so many connections a time. */
+#define LOOK_MS 1000
+#define LOOK_FILES 4096
 #define KEEPALIVE_S 15
 /* The closing of a handle, and of those whose closing that begins. */
 #define DESTROY_TURNS 4
@@ -70,35 +76,68 @@ bool transport_origin_allowed(const struct server *server, struct lws *wsi)
 	       origin_is_allowed(&server->settings.config->allowed_origins, origin, host_len > 0 ? host : NULL);
 }
 
+struct gate *transport_gate(struct lws *wsi)
+{
+	/* The number of its file, and 1: after it is closed, when libwebsockets no longer knows it. */
+	return gate_of((int)(intptr_t)lws_get_opaque_user_data(wsi) - 1);
+}
+
+int transport_completed(struct lws *wsi)
+{
+	struct gate *gate = transport_gate(wsi);
+	return gate && gate_answered(gate) ? lws_http_transaction_completed(wsi) : -1;
+}
+
 /* ---- callbacks */
+
+/* True: *status is what the callback has to return. */
+static bool is_refused(struct lws *wsi, int *status)
+{
+	const struct gate *gate = transport_gate(wsi);
+	const struct head_fault *refusal = gate_refusal(gate);
+	if (!gate_request(gate)) {
+		log_error("a request came to libwebsockets by a way of its own: it is not served");
+		*status = -1;
+	} else if (refusal) {
+		metrics.limits[METRIC_LIMIT_MAX_HEADER] += refusal->status == 431;
+		metrics.limits[METRIC_LIMIT_MAX_BODY] += refusal->status == 413;
+		*status = http_error(wsi, refusal->status, refusal->code, refusal->message, true);
+	} else {
+		return false;
+	}
+	return true;
+}
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
 	struct server *server = lws_context_user(lws_get_context(wsi));
 	struct client *client = user;
+	int status;
 	switch (reason) {
 	case LWS_CALLBACK_WSI_CREATE:
 		server->connections++;
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
 		server->connections--;
+		gate_close((int)(intptr_t)lws_get_opaque_user_data(wsi) - 1);
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		return websocket_confirm(server, wsi);
+		return is_refused(wsi, &status) ? status : websocket_confirm(server, wsi);
 	case LWS_CALLBACK_HTTP:
-		return http_request(server, wsi);
+		return is_refused(wsi, &status) ? status : http_request(server, wsi);
 	case LWS_CALLBACK_RAW_ADOPT: /* CONNECT: it would stay for ever */
 	case LWS_CALLBACK_RAW_RX:
 	case LWS_CALLBACK_HTTP_BODY:
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return -1;
 	case LWS_CALLBACK_HTTP_FILE_COMPLETION:
-		return lws_http_transaction_completed(wsi) ? -1 : 0;
+		return transport_completed(wsi) ? -1 : 0;
 	case LWS_CALLBACK_ESTABLISHED:
 		return websocket_established(server, wsi, client);
 	case LWS_CALLBACK_RECEIVE:
 		return websocket_receive(server, client, in, len);
 	case LWS_CALLBACK_SERVER_WRITEABLE:
+		gate_heard(transport_gate(wsi)); /* it took what was waiting for it */
 		return flush_client(server, client) ? 0 : -1;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return websocket_peer_closes(server, client);
@@ -143,12 +182,127 @@ static void on_quiet_log(int level, const char *line)
 	log_debug("libwebsockets: %.*s", (int)strcspn(line, "\n"), line);
 }
 
+/* ---- what is looked after */
+
+static int64_t now_ms(void *arg)
+{
+	return (int64_t)uv_now(((struct server *)arg)->settings.loop);
+}
+
+static void on_fault(void *arg, void *connection)
+{
+	struct client *client = lws_wsi_user(connection);
+	if (client && client->wsi) {
+		flush_mark(arg, client);
+	}
+}
+
+static uint64_t max_header(const struct config *config)
+{
+	return (uint64_t)(config->max_header_bytes < HEADERS_MIN_BYTES ? HEADERS_MIN_BYTES : config->max_header_bytes);
+}
+
+static void set_gates(struct server *server)
+{
+	const struct config *config = server->settings.config;
+	struct gate_settings settings = {
+		.now_ms = now_ms,
+		.faulty = on_fault,
+		.arg = server,
+		.max_header_bytes = max_header(config),
+		.max_body_bytes = (uint64_t)config->max_body_bytes,
+		.max_message_bytes = (uint64_t)config->max_message_bytes,
+		.rate_per_s = config->rate_per_s,
+		.burst = config->rate_per_s + config->max_subscriptions,
+	};
+	gate_configure(&settings);
+}
+
+static void kill_connection(struct lws *wsi)
+{
+	gate_forget(transport_gate(wsi));
+	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+}
+
+/* The oldest of the connections that have not asked for anything yet gives way. */
+static void kill_oldest(void)
+{
+	int64_t since_ms;
+	struct lws *wsi = gate_oldest(&since_ms);
+	if (wsi) {
+		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS]++;
+		kill_connection(wsi);
+	}
+}
+
+/* At a peer that may be gone: asked once it was silent for a heartbeat, given up after two. */
+static void look_at_websocket(struct server *server, struct lws *wsi)
+{
+	/* One for all: a ping without payload. */
+	static unsigned char ping[LWS_PRE + 2] = {[LWS_PRE] = 0x89, [LWS_PRE + 1] = 0x00};
+	int64_t heartbeat_ms = server->settings.config->heartbeat_ms;
+	const struct client *client = lws_wsi_user(wsi);
+	struct gate *gate = transport_gate(wsi);
+	if (!client || !client->session || client->close_sent) {
+		return; /* it has a deadline already */
+	}
+	int64_t silent_ms = now_ms(server) - gate_heard_ms(gate);
+	if (silent_ms >= 2 * heartbeat_ms) {
+		metrics.peers_lost++;
+		kill_connection(wsi);
+	} else if (silent_ms >= heartbeat_ms && !gate_pinged(gate) && !lws_partial_buffered(wsi)) {
+		gate_ping_sent(gate);
+		if (lws_write(wsi, ping + LWS_PRE, sizeof ping - LWS_PRE, LWS_WRITE_RAW) < 0) {
+			kill_connection(wsi);
+		}
+	}
+}
+
+/* In slices, so that a look at 50,000 keeps nobody waiting: each connection once in LOOK_MS. */
+static void on_look(uv_timer_t *timer)
+{
+	struct server *server = timer->data;
+	int64_t since_ms, latest_ms = now_ms(server) - server->settings.config->handshake_timeout_ms;
+	struct lws *wsi;
+	while ((wsi = gate_oldest(&since_ms)) != NULL && since_ms <= latest_ms) {
+		metrics.limits[METRIC_LIMIT_HANDSHAKE_TIMEOUT]++;
+		kill_connection(wsi);
+	}
+	int files = gate_files(), slices = files / LOOK_FILES + 1;
+	if (server->look_at >= files) {
+		server->look_at = 0;
+	}
+	for (int i = 0; i < LOOK_FILES && server->look_at < files; i++, server->look_at++) {
+		wsi = gate_websocket(server->look_at);
+		if (wsi) {
+			look_at_websocket(server, wsi);
+		}
+	}
+	uv_timer_start(timer, on_look, (uint64_t)(LOOK_MS / slices), 0);
+}
+
+static void on_look_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static bool start_looking(struct server *server)
+{
+	server->look = malloc(sizeof *server->look);
+	if (!server->look) {
+		return false;
+	}
+	uv_timer_init(server->settings.loop, server->look);
+	server->look->data = server;
+	uv_timer_start(server->look, on_look, LOOK_MS, 0);
+	return true;
+}
+
 /* ---- life */
 
 struct server *server_new(const struct server_settings *settings)
 {
-	static const lws_retry_bo_t no_pings = {
-		0}; /* its timers stand in one sorted list: the kernel's keepalive instead */
+	static const lws_retry_bo_t no_pings = {0}; /* its timers stand in one sorted list: on_look instead */
 	struct lws_context_creation_info info = {0};
 	void *loops[1] = {settings->loop};
 	const struct config *config = settings->config;
@@ -162,19 +316,19 @@ struct server *server_new(const struct server_settings *settings)
 		free(server);
 		return NULL;
 	}
+	set_gates(server);
 	lws_set_log_level(LLL_ERR, on_log);
 	info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
 	info.protocols = protocols;
 	info.user = server;
 	info.foreign_loops = loops;
-	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS |
-	               LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS | LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
 	info.gid = info.uid = (gid_t)-1;
 	info.pt_serv_buf_size = SERVICE_BUFFER_BYTES;
-	info.max_http_header_data2 =
-		(unsigned)(config->max_header_bytes < HEADERS_MIN_BYTES ? HEADERS_MIN_BYTES : config->max_header_bytes);
-	info.max_http_header_pool2 = HEADERS_IN_FLIGHT;
-	info.timeout_secs = (unsigned)((config->handshake_timeout_ms + 999) / 1000);
+	/* More than a head can need that comes through the gate: libwebsockets never refuses one, which it does by hanging up. */
+	info.max_http_header_data2 = (unsigned)max_header(config) + HEAD_FIELDS_MAX * FIELD_EXTRA_BYTES;
+	info.max_http_header_pool2 = (unsigned)config->max_connections + SPARE_CONNECTIONS;
+	info.timeout_secs = (unsigned)((config->handshake_timeout_ms + 999) / 1000) + LIBRARY_EXTRA_S;
 	info.timeout_secs_ah_idle = info.timeout_secs;
 	info.keepalive_timeout = KEEPALIVE_S;
 	info.retry_and_idle_policy = &no_pings;
@@ -198,10 +352,12 @@ struct server *server_new(const struct server_settings *settings)
 		return NULL;
 	}
 	lws_set_log_level(LLL_ERR, on_quiet_log);
-	if (!config->tls_cert && !upgrade_test(server)) {
-		log_warn("tokens cannot be sent as subprotocols: this build of libwebsockets (%s) does not let lws_hdr_copy be "
-		         "replaced",
-		         lws_get_library_version());
+	if (!upgrade_test(server) || !start_looking(server)) {
+		log_error("this build of libwebsockets (%s) cannot be used: it must be a shared library that calls recv and "
+		          "lws_hdr_copy as the bridge defines them",
+		          lws_get_library_version());
+		server_free(server);
+		return NULL;
 	}
 	return server;
 }
@@ -209,6 +365,7 @@ struct server *server_new(const struct server_settings *settings)
 void server_configure(struct server *server, const struct config *config)
 {
 	server->settings.config = config;
+	set_gates(server);
 	if (config->tls_cert &&
 	    lws_tls_cert_updated(server->context, config->tls_cert, config->tls_key, NULL, 0, NULL, 0)) {
 		log_error("--tls-cert and --tls-key cannot be used; the old certificate stays");
@@ -218,11 +375,31 @@ void server_configure(struct server *server, const struct config *config)
 void server_adopt(void *arg, int fd)
 {
 	struct server *server = arg;
-	if (server->connections >= (size_t)server->settings.config->max_connections + SPARE_CONNECTIONS) {
-		close(fd);
-		return;
+	size_t max = (size_t)server->settings.config->max_connections + SPARE_CONNECTIONS;
+	if (gate_unfinished() >= UNFINISHED_MAX || server->connections >= max) {
+		kill_oldest(); /* gone from the count a moment later */
 	}
-	lws_adopt_socket_vhost(server->vhost, fd); /* closes it where it fails */
+	/* Once more as many are being closed by now. */
+	if (server->connections >= max + SPARE_CONNECTIONS || !transport_adopt(server, fd, true)) {
+		close(fd);
+	}
+}
+
+bool transport_adopt(struct server *server, int fd, bool tls)
+{
+	int type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP | (tls ? LWS_ADOPT_ALLOW_SSL : 0);
+	if (!gate_open(fd)) {
+		return false;
+	}
+	struct lws *wsi = lws_adopt_descriptor_vhost(server->vhost, (lws_adoption_type)type,
+	                                             (lws_sock_file_fd_type){.sockfd = fd}, NULL, NULL);
+	if (!wsi) {
+		gate_close(fd); /* and libwebsockets has closed the socket */
+		return true;
+	}
+	lws_set_opaque_user_data(wsi, (void *)(intptr_t)(fd + 1));
+	gate_attach(fd, wsi);
+	return true;
 }
 
 void server_set_clock(struct server *server)
@@ -253,6 +430,10 @@ void server_free(struct server *server)
 		return;
 	}
 	/* It closes all it has on the loop; once the loop has seen to that, the second call frees it. */
+	if (server->look) {
+		uv_close((uv_handle_t *)server->look, on_look_closed);
+		server->look = NULL;
+	}
 	lws_context_destroy(server->context);
 	for (int i = 0; i < 1000 && server->connections > 0; i++) {
 		uv_run(server->settings.loop, UV_RUN_NOWAIT);

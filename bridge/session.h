@@ -24,7 +24,9 @@
 
 enum close_code {
 	CLOSE_GOING_AWAY = 1001,
+	CLOSE_PROTOCOL = 1002, /* a frame that breaks RFC 6455 */
 	CLOSE_NOT_TEXT = 1003,
+	CLOSE_NOT_UTF8 = 1007,
 	CLOSE_TOO_LARGE = 1009,
 	CLOSE_INTERNAL = 1011, /* out of memory for this session: it resumes */
 	CLOSE_TRY_LATER = 1013, /* came before the database was there */

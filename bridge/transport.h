@@ -10,13 +10,18 @@
 
 #include <libwebsockets.h>
 
+#include "gate.h"
 #include "origin.h"
 #include "server.h"
 
 /* The subprotocol that is selected where a client offers it. */
 #define SUBPROTOCOL "livefeed.v1"
-/* What libwebsockets keeps of a request's headers; more closes the connection. */
+/* The least that --max-header is taken for. */
 #define HEADERS_MIN_BYTES 1024
+/*
+ * Connections beyond --max-connections: to ask for /healthz and the like, and for WebSockets that are told that there are too many.
+ */
+#define SPARE_CONNECTIONS 256
 /* For the client to close in turn, or to take what is left for it. */
 #define CLOSE_WAIT_S 4
 
@@ -39,6 +44,8 @@ struct server {
 	size_t connections; /* alive in libwebsockets */
 	size_t websockets;
 	struct user_counts *addresses; /* of WebSockets */
+	uv_timer_t *look; /* at the unfinished and the silent */
+	int look_at; /* file descriptor that it goes on from */
 	struct client *dirty, *dirty_last;
 	bool draining;
 	bool testing; /* the self-test's connection: no session */
@@ -52,6 +59,12 @@ bool transport_argument(struct lws *wsi, const char *name, char *to, size_t size
 /* The request's path below the base path, beginning with '/', into to. False: not below it, or it holds a NUL. */
 bool transport_path(const struct server *server, struct lws *wsi, char *to, size_t size);
 bool transport_origin_allowed(const struct server *server, struct lws *wsi);
+/* The answer is given: in place of lws_http_transaction_completed. Not 0: the connection has to be closed. */
+int transport_completed(struct lws *wsi);
+/* The connection of fd is libwebsockets', and closed by it. False: out of memory; it is not. */
+bool transport_adopt(struct server *server, int fd, bool tls);
+/* Its gate; NULL: it has none. */
+struct gate *transport_gate(struct lws *wsi);
 
 /* upgrade.c: the subprotocols that the client offered, unfiltered; 0: none, -1: too long. */
 int upgrade_offered(struct lws *wsi, char *to, size_t size);

@@ -88,7 +88,7 @@ bool upgrade_test(struct server *server)
 		return false;
 	}
 	server->testing = true;
-	if (!lws_adopt_socket_vhost(server->vhost, pair[0])) {
+	if (!transport_adopt(server, pair[0], false)) {
 		len = 0;
 	}
 	bool sent = len > 0 && write(pair[1], request, (size_t)len) == len;

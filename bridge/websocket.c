@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <arpa/inet.h>
 
+#include "jsontext.h"
 #include "log.h"
 #include "metrics.h"
 #include "request.h"
@@ -30,6 +31,8 @@
 #define TOKEN_MAX_BYTES 65536
 #define CLOSE_REASON_MAX_BYTES 123
 #define MESSAGE_FIRST_BYTES 1024
+/* WebSockets beyond --max-connections that are told so at one time, by a close code that a page can read; more get 503. */
+#define REFUSALS_MAX (SPARE_CONNECTIONS / 2)
 
 static void wake(struct session *session, void *connection)
 {
@@ -49,13 +52,16 @@ static bool is_plain(const char *path)
 }
 
 /*
- * The request's path as the catalog wants it, percent-encoded: libwebsockets has decoded it, so that what was %2541 must not be decoded
- * once more. (An encoded slash is a slash from here on: in a path's value it cannot be told from one that separates.)
+ * The request's path as the catalog wants it, percent-encoded; from what the client sent: libwebsockets has decoded its own, and a slash
+ * in a value could not be told from one that separates.
  */
 static bool request_path(const struct server *server, struct lws *wsi, char *to, size_t size)
 {
-	char path[CHANNEL_NAME_MAX_BYTES * 4];
-	return transport_path(server, wsi, path, sizeof path) && request_encode_path(path, to, size);
+	char path[CHANNEL_NAME_MAX_BYTES * 4], base[CHANNEL_NAME_MAX_BYTES];
+	const struct head *request = gate_request(transport_gate(wsi));
+	return request && head_canonical_path(request->path, path, sizeof path) &&
+	       request_encode_path(server->testing ? "/" : server->settings.config->base_path, base, sizeof base) &&
+	       request_path_below(base, (struct text){path, strlen(path)}, to, size);
 }
 
 /* 0: go on; 1: refused. In this callback `in` may be freed memory: it is not even passed on. */
@@ -78,7 +84,7 @@ int websocket_confirm(struct server *server, struct lws *wsi)
 		http_error(wsi, 400, "bad_message", "Host or Sec-WebSocket-Key is missing", true);
 	} else if (server->draining) {
 		http_error(wsi, 503, "unavailable", "shutting down", true);
-	} else if (server->websockets >= (size_t)config->max_connections) {
+	} else if (server->websockets >= (size_t)config->max_connections + REFUSALS_MAX) {
 		http_error(wsi, 503, "unavailable", "too many connections", true);
 	} else {
 		return 0;
@@ -138,11 +144,17 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	char path[CHANNEL_NAME_MAX_BYTES * 4], flag[8], peer[ADDRESS_MAX_BYTES], address[ADDRESS_MAX_BYTES];
 	client->wsi = wsi;
 	server->websockets++;
+	bool known = request_path(server, wsi, path, sizeof path);
+	gate_upgraded(transport_gate(wsi));
 	if (server->testing) {
 		return 0;
 	}
-	if (!request_path(server, wsi, path, sizeof path)) {
+	if (!known) {
 		return -1;
+	}
+	if (server->websockets > (size_t)server->settings.config->max_connections) {
+		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS]++;
+		return websocket_close(server, client, CLOSE_LIMIT, "too many connections") ? 0 : -1;
 	}
 	peer_address(wsi, peer, sizeof peer);
 	int forwarded = transport_header(wsi, WSI_TOKEN_X_FORWARDED_FOR, buffer, sizeof buffer);
@@ -172,6 +184,15 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 }
 
 /* ---- messages */
+
+static void take_message(struct client *client, const char *text, size_t len)
+{
+	if (utf8_is_valid(text, len)) {
+		session_receive(client->session, text, len);
+	} else {
+		session_close(client->session, CLOSE_NOT_UTF8, "not UTF-8");
+	}
+}
 
 static void drop_message(struct client *client)
 {
@@ -219,14 +240,14 @@ int websocket_receive(struct server *server, struct client *client, const char *
 	}
 	bool last = lws_is_final_fragment(client->wsi);
 	if (last && client->message_len == 0) {
-		session_receive(client->session, in ? in : "", len);
+		take_message(client, in ? in : "", len);
 		return 0;
 	}
 	if (len > 0 && !append(client, in, len)) {
 		return -1;
 	}
 	if (last) {
-		session_receive(client->session, client->message, client->message_len);
+		take_message(client, client->message, client->message_len);
 		drop_message(client);
 	}
 	return 0;

@@ -353,6 +353,10 @@ BEGIN
 	IF NOT livefeed.prune_lock() THEN
 		RETURN 0;
 	END IF;
+	-- Of a clock that was ahead and was set right: as if we had rotated now, not in years to come.
+	UPDATE livefeed.state SET rotated_at = least(rotated_at, clock_timestamp()),
+			transient_rotated_at = least(transient_rotated_at, clock_timestamp())
+		WHERE greatest(rotated_at, transient_rotated_at) > clock_timestamp();
 	SELECT * INTO s FROM livefeed.state;
 	kept := s.kept;
 	SELECT t.tick, t.id_last INTO last FROM livefeed.ticks t ORDER BY t.tick DESC LIMIT 1;

@@ -122,7 +122,7 @@ describe('the clock of the database server', () => {
     await clock?.remove();
   });
 
-  const state = async () => (await scene.db.query('SELECT current, kept, rotated_at > clock_timestamp() AS ahead FROM livefeed.state'))[0];
+  const state = async () => (await scene.db.query('SELECT current, kept, greatest(rotated_at, transient_rotated_at) > clock_timestamp() AS ahead FROM livefeed.state'))[0];
   const epoch = () => scene.db.value('SELECT epoch FROM livefeed.status');
 
   it('is moved by an hour: the log rotates and keeps what it has to, ticks go on', async () => {
@@ -148,6 +148,11 @@ describe('the clock of the database server', () => {
     for (const unit of UNITS) await scene.session(`late${unit}`, { unit, stay: Infinity });
     await scene.settle();
     await scene.verdict({ moves: MOVES.length, longestGapMs: Math.round(gap.longest) });
+  });
+
+  it('was years ahead and is set right: the log will rotate before that', async () => {
+    await scene.db.query(`UPDATE livefeed.state SET rotated_at = clock_timestamp() + interval '10 years', transient_rotated_at = clock_timestamp() + interval '10 years'`);
+    await until('the bridge that prunes to see it', async () => !(await state()).ahead);
   });
 
   it('is moved back while the ticker waits: it does not wait for longer', async () => {

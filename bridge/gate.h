@@ -64,8 +64,8 @@ int gate_files(void); /* all are below this */
 void *gate_websocket(int fd); /* its connection, or NULL */
 
 /*
- * Reads in place of source, a read that returns more than 0, or what is to be handed on as it is. would_block: what to return where there
- * is nothing to hand on yet though something was read; 0: read on until source says so itself.
+ * Reads, by source: what it returns that is not more than 0 is handed on as it is. Where something came and nothing can be handed on yet,
+ * until_dry reads on until source itself says that there is no more; else it is EAGAIN.
  */
 typedef ssize_t (*gate_source)(void *arg, void *to, size_t len);
 ssize_t gate_read(struct gate *gate, gate_source source, void *arg, void *to, size_t len, bool until_dry);

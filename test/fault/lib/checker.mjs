@@ -128,6 +128,12 @@ class Stream {
     of.covered = Math.max(of.covered, id);
   }
 
+  /** The client was told to fetch: what came between is not sent. */
+  resync(frame) {
+    const { gaps, last, covered } = this.channels.get(frame.channel);
+    gaps.push([Math.max(last, covered), idOf(frame.cursor)]);
+  }
+
   /** It will not come back: what comes now is not for it. */
   leave() {
     for (const channel of this.channels.values()) channel.gaps.push([Math.max(channel.last, channel.covered), Infinity]);

@@ -23,22 +23,25 @@ export class Session {
   heard = null; // the last event: { frame, at }
   breaks = 0;
   unavailable = 0;
+  resyncs = 0; // it was told of another epoch
   #asking = new Map(); // channel -> what its first `subscribed` has to say
+  #epochs = new Map(); // channel -> epoch of its cursor
 
   /**
    * `bridges`: where it may go; `token`: one, or a function that gets the next; `since`: its first cursor, null for none;
    * `answer`: what `since` is answered, where that is not `recovered: true` ({ recovered: false, reason });
    * `stay`: how long it stays on a connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
    * off it stops reading for that long; `forgets`: the share of its new subscriptions that go without a cursor;
-   * `patience`: how long it waits for a pong, in ms.
+   * `patience`: how long it waits for a pong, in ms; `epochs`: whether the history may end under it (a promotion), of which
+   * it must be told.
    */
-  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, onEvent = () => {}, onStatus = () => {} }) {
-    Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, onEvent, onStatus });
+  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, epochs = false, onEvent = () => {}, onStatus = () => {} }) {
+    Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, epochs, onEvent, onStatus });
     this.stream = checker.stream(name, channels);
     this.checker = checker;
     const first = since === null || answer ? { since, answer: { recovered: undefined, ...answer } } : undefined;
-    if (!first) this.epoch = epochOf(since);
     for (const channel of channels) {
+      if (!first) this.#epochs.set(channel, epochOf(since));
       this.#cursor.set(channel, first ? 0 : idOf(since));
       if (first) this.#asking.set(channel, first);
     }
@@ -63,8 +66,8 @@ export class Session {
   }
 
   /** Waits until all its channels are covered up to that id. */
-  async reach(id) {
-    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => this.#stopped.signal.aborted || Math.min(...this.#cursor.values()) >= id, SETTLE_MS)
+  async reach(id, ms = SETTLE_MS) {
+    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => this.#stopped.signal.aborted || Math.min(...this.#cursor.values()) >= id, ms)
       .catch((error) => { error.message += ` now at ${[...this.#cursor.values()]}, last frames:\n${this.#client?.tell()}`; throw error; });
   }
 
@@ -116,6 +119,7 @@ export class Session {
     this.#client = client;
     client.since = performance.now();
     client.covered = new Set();
+    client.fresh = new Set(); // subscriptions that no pong has covered yet
     client.socket.on('message', () => {
       this.#frame(client, client.frames.at(-1));
       if (client.frames.length > REMEMBERED) client.forget();
@@ -136,7 +140,7 @@ export class Session {
     this.#trace(`> subscribe ${channel} ${this.#cursor.get(channel)}`);
     const first = this.#asking.get(channel);
     if (first) this.stream.asks(channel, first.answer);
-    const since = first ? first.since : `${this.epoch}-${this.#cursor.get(channel)}`;
+    const since = first ? first.since : `${this.#epochs.get(channel)}-${this.#cursor.get(channel)}`;
     client.send({ type: 'subscribe', ref: `s ${channel}`, channel, ...(since === null ? {} : { since }) });
   }
 
@@ -188,8 +192,10 @@ export class Session {
     switch (frame.type) {
       case 'pong':
         client.asked = 0;
-        this.#epoch(frame);
         for (const channel of client.covered) {
+          // One that goes on from a cursor of the former history, learns of the new one by this.
+          if (this.epochs && client.fresh.delete(channel)) this.#epochs.set(channel, epochOf(frame.cursor));
+          this.#epoch(channel, frame);
           this.#move(channel, idOf(frame.cursor));
           this.stream.covered(channel, idOf(frame.cursor));
         }
@@ -205,7 +211,12 @@ export class Session {
         client.socket.terminate(); // the bridge has no database now: come back
         return;
       case 'subscribed':
-        this.#epoch(frame);
+        if (this.epochs && frame.recovered === false && frame.reason === 'epoch') {
+          this.stream.asks(frame.channel, { recovered: false, reason: 'epoch' });
+          this.#told(frame);
+        }
+        this.#epoch(frame.channel, frame);
+        client.fresh.add(frame.channel);
         if (this.#asking.delete(frame.channel)) {
           this.#cursor.set(frame.channel, idOf(frame.cursor));
         } else if (idOf(frame.cursor) !== this.#cursor.get(frame.channel)) {
@@ -213,6 +224,11 @@ export class Session {
         }
         client.covered.add(frame.channel);
         break;
+      case 'resync':
+        if (!this.epochs || frame.reason !== 'epoch') break;
+        this.stream.resync(frame);
+        this.#told(frame);
+        return;
       case 'unsubscribed':
         client.covered.delete(frame.channel);
         this.stream.frame(frame);
@@ -229,9 +245,16 @@ export class Session {
     }
   }
 
-  #epoch(frame) {
-    this.epoch ??= epochOf(frame.cursor);
-    if (epochOf(frame.cursor) !== this.epoch) this.checker.defect('session', `${this.name}: another epoch: ${JSON.stringify(frame)}`);
+  /** Another history: this channel goes on from there. */
+  #told({ channel, cursor }) {
+    this.resyncs++;
+    this.#epochs.set(channel, epochOf(cursor));
+    this.#cursor.set(channel, idOf(cursor));
+  }
+
+  #epoch(channel, frame) {
+    if (!this.#epochs.has(channel)) this.#epochs.set(channel, epochOf(frame.cursor));
+    if (epochOf(frame.cursor) !== this.#epochs.get(channel)) this.checker.defect('session', `${this.name}: another epoch: ${JSON.stringify(frame)}`);
   }
 }
 

@@ -96,7 +96,7 @@ uint64_t history_mask(uint64_t channel_hash)
 	return UINT64_C(1) << (channel_hash & 63) | UINT64_C(1) << (channel_hash >> 6 & 63);
 }
 
-static uint64_t filter_of(const struct event *event)
+uint64_t history_filter(const struct event *event)
 {
 	if (event->flags & EVENT_CONTROL)
 		return 0;
@@ -141,7 +141,7 @@ bool history_append(struct history *history, struct event *event)
 		evict_oldest(history);
 	if (history->end - history->first == history->capacity && !grow(history))
 		return false;
-	*entry_at(history, history->end) = (struct entry){event_ref(event), event->id, filter_of(event)};
+	*entry_at(history, history->end) = (struct entry){event_ref(event), event->id, history_filter(event)};
 	history->end++;
 	history->bytes += size;
 	history->head = event->id;

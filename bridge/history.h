@@ -43,6 +43,8 @@ struct event *history_at(const struct history *history, uint64_t position);
  * at no event (false alarms happen, misses do not). Resyncs of every feed pass it, control events never do.
  */
 uint64_t history_next(const struct history *history, uint64_t position, uint64_t limit, uint64_t mask);
+/* What stands for an event's channels: it may go to a channel only if all bits of that channel's mask are set. */
+uint64_t history_filter(const struct event *event);
 /* The mask of a channel, from its channel_hash. */
 uint64_t history_mask(uint64_t channel_hash);
 uint64_t history_first(const struct history *history);

@@ -42,6 +42,7 @@ void hub_free(struct hub *hub)
 	while (hub->sessions != NULL)
 		session_gone(hub->sessions);
 	hub_sweep(hub);
+	page_forget(hub, true);
 	while (hub->requests != NULL)
 		request_free(hub->requests);
 	route_free(hub->route);
@@ -84,6 +85,7 @@ void hub_check_deadlines(struct hub *hub)
 {
 	if (hub->deadline_cursor == NULL)
 		hub->deadline_cursor = hub->sessions;
+	page_forget(hub, false);
 	check_some_deadlines(hub);
 }
 
@@ -193,6 +195,7 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 	history_begin(hub->history, epoch, head);
 	metrics.tail_head = head;
 	hub->restarts++;
+	page_forget(hub, true);
 	struct restart restart = {hub, reason != NULL ? reason : "epoch"};
 	route_each(hub->route, (struct text){NULL, 0}, restart_channel, &restart);
 }

@@ -75,6 +75,7 @@ void session_send(struct session *session, struct frame *frame)
 	session->ring[(session->first + session->n_frames) & (session->capacity - 1)] = frame_ref(frame);
 	session->n_frames++;
 	session->queued_bytes += frame->len;
+	session->hub->queued_bytes += frame->len;
 	session->used = true;
 	if (session->n_frames == 1) {
 		session->progress_ms = session->hub->now_ms;
@@ -127,6 +128,7 @@ void session_sent(struct session *session, size_t n)
 		struct frame *frame = session->ring[session->first];
 		session->first = (session->first + 1) & (session->capacity - 1);
 		session->queued_bytes -= frame->len;
+		session->hub->queued_bytes -= frame->len;
 		frame_unref(frame);
 	}
 	session->n_frames -= (uint32_t)n;
@@ -152,6 +154,7 @@ void outbox_clear(struct session *session)
 	free(session->ring);
 	session->ring = NULL;
 	session->capacity = session->first = session->n_frames = 0;
+	session->hub->queued_bytes -= session->queued_bytes;
 	session->queued_bytes = 0;
 }
 

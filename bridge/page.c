@@ -5,6 +5,11 @@
  * one session's: whoever waits for the same feed at a position inside it gets it too. At most PAGES_IN_FLIGHT_MAX are read at
  * a time, one at most on behalf of any session; waiters are served in the order they came. When the database cannot be asked they wait and
  * it is tried again.
+ *
+ * Ten thousand sessions that reconnect do not come in the same millisecond: pages are kept for PAGES_CACHED_MS for those who come next, up
+ * to PAGES_CACHED_MAX_BYTES. (What a page holds does not change: it is of ticks that are made.) Likewise the cursors: ids and epochs
+ * have one order, and no epoch comes back; so once the database says that a cursor of the present epoch can be resumed, all later ones can. That is
+ * asked anew after VOUCHED_MS, because old events are pruned; a page that turns out to be pruned is told, as ever.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,28 +24,110 @@ void page_unref(struct hub *hub, struct page *page)
 	hub->page_bytes -= page->bytes;
 	for (size_t i = 0; i < page->n; i++)
 		event_unref(page->events[i]);
+	free(page->feed);
+	free(page->filters);
 	free(page);
 }
 
-static struct page *page_new(struct hub *hub, int64_t after, int64_t up_to, const char *epoch,
+static struct page *page_new(struct hub *hub, const struct request *request, int64_t up_to, const char *epoch,
                              struct event *const *events, size_t n)
 {
 	struct page *page = calloc(1, sizeof(*page) + n * sizeof(struct event *));
 	if (page == NULL)
 		return NULL;
+	page->feed = strdup(request->channel);
+	page->filters = malloc((n + 1) * sizeof(*page->filters));
+	if (page->feed == NULL || page->filters == NULL) {
+		free(page->feed);
+		free(page->filters);
+		free(page);
+		return NULL;
+	}
 	page->refs = 1;
-	page->after = after;
+	page->after = request->after;
 	page->up_to = up_to;
+	page->read_ms = hub->now_ms;
 	snprintf(page->epoch, sizeof(page->epoch), "%s", epoch);
 	page->n = n;
 	page->bytes = sizeof(*page);
 	for (size_t i = 0; i < n; i++) {
 		page->events[i] = event_ref(events[i]);
-		page->bytes += events[i]->size + sizeof(struct event *);
+		page->filters[i] = history_filter(events[i]);
+		page->bytes += events[i]->size + sizeof(struct event *) + sizeof(*page->filters);
 	}
 	hub->page_bytes += page->bytes;
 	return page;
 }
+
+/* ---- what was read a moment ago */
+
+/* Cuts the list off behind the pages that may stay. */
+static void forget_from(struct hub *hub, struct page **link)
+{
+	struct page *page = *link;
+	*link = NULL;
+	while (page != NULL) {
+		struct page *next = page->next;
+		page->next = NULL;
+		hub->n_cached--;
+		hub->cached_bytes -= page->bytes;
+		page_unref(hub, page);
+		page = next;
+	}
+}
+
+void page_forget(struct hub *hub, bool all)
+{
+	struct page **link = &hub->cached;
+	while (*link != NULL && !all && hub->now_ms - (*link)->read_ms < PAGES_CACHED_MS)
+		link = &(*link)->next;
+	forget_from(hub, link);
+	if (all)
+		hub->vouched.set = false;
+}
+
+/* The newest stays, whatever its size: it is in use anyway. */
+static void page_keep(struct hub *hub, struct page *page)
+{
+	page->refs++;
+	page->next = hub->cached;
+	hub->cached = page;
+	hub->n_cached++;
+	hub->cached_bytes += page->bytes;
+	size_t n = 0, bytes = 0;
+	struct page **link = &hub->cached;
+	while (*link != NULL && (n == 0 || (n < PAGES_CACHED_MAX && bytes + (*link)->bytes <= PAGES_CACHED_MAX_BYTES))) {
+		n++;
+		bytes += (*link)->bytes;
+		link = &(*link)->next;
+	}
+	forget_from(hub, link);
+}
+
+struct page *page_find(const struct hub *hub, struct text feed, int64_t after)
+{
+	struct page *best = NULL;
+	for (struct page *page = hub->cached; page != NULL; page = page->next)
+		if (after >= page->after && after < page->up_to && (best == NULL || page->up_to > best->up_to) &&
+		    text_equal(feed, text_of(page->feed)))
+			best = page;
+	return best;
+}
+
+bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor)
+{
+	return hub->vouched.set && hub->vouched.restarts == hub->restarts &&
+	       hub->now_ms - hub->vouched.at_ms < VOUCHED_MS && cursor->id >= hub->vouched.id &&
+	       cursor->id <= history_head(hub->history) && strcmp(cursor->epoch, history_epoch(hub->history)) == 0;
+}
+
+void cursor_vouch(struct hub *hub, const struct cursor *cursor)
+{
+	if (strcmp(cursor->epoch, history_epoch(hub->history)) == 0 && !cursor_is_vouched(hub, cursor))
+		hub->vouched = (struct vouched){cursor->id, hub->now_ms, hub->restarts, true};
+}
+
+/* ---- asking */
 
 static bool is_feed(const struct replay *replay, const char *feed)
 {
@@ -138,20 +225,13 @@ static void lose_waiters(struct hub *hub, const char *feed, int64_t after, const
 
 static void hand_out(struct hub *hub, const struct request *request, struct page *page)
 {
-	bool same_epoch = strcmp(page->epoch, history_epoch(hub->history)) == 0;
 	struct replay *next;
 	for (struct replay *replay = hub->replays[REPLAY_LOG].first; replay != NULL; replay = next) {
 		next = replay->next;
 		if (replay->after < page->after || replay->after >= page->up_to || !is_feed(replay, request->channel))
 			continue;
-		if (!same_epoch && !replay->elder) {
-			replay_lose(replay, "epoch"); /* the log is no longer that of its cursor */
-			continue;
-		}
-		page->refs++;
-		replay->page = page;
-		replay->page_index = 0;
-		replay_move(hub, replay, REPLAY_READY);
+		if (replay_take_page(hub, replay, page))
+			replay_move(hub, replay, REPLAY_READY);
 	}
 }
 
@@ -164,8 +244,9 @@ void hub_answer_page(struct hub *hub, struct request *request, enum cursor_statu
 		return;
 	}
 	if (status == CURSOR_OK && up_to > request->after) {
-		struct page *page = page_new(hub, request->after, up_to, epoch, events, n);
+		struct page *page = page_new(hub, request, up_to, epoch, events, n);
 		if (page != NULL) {
+			page_keep(hub, page);
 			hand_out(hub, request, page);
 			page_unref(hub, page);
 		} else {

@@ -9,6 +9,7 @@
  * Work is counted in rough nanoseconds: a pump is short however much there is to do.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "metrics.h"
 #include "session_internal.h"
@@ -158,10 +159,28 @@ void replay_lose(struct replay *replay, const char *reason)
 	replay_drop(subscription);
 }
 
-/* Half of the bound is the replay's, the other half is for what comes live meanwhile. An empty outbox takes anything. */
+bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page)
+{
+	if (strcmp(page->epoch, history_epoch(hub->history)) != 0 && !replay->elder) {
+		replay_lose(replay, "epoch"); /* the log is no longer that of its cursor */
+		return false;
+	}
+	page->refs++;
+	replay->page = page;
+	replay->page_index = 0;
+	return true;
+}
+
+/*
+ * Half of the bound is the replay's, the other half is for what comes live meanwhile. While much waits in all outboxes together, a
+ * replay gets little at a time: thousands that do not read cannot have thousands of halves. An empty outbox takes anything.
+ */
 static bool has_room(const struct session *session, size_t len)
 {
-	return session->n_frames == 0 || session->queued_bytes + len <= (uint64_t)session->hub->limits.max_queue_bytes / 2;
+	uint64_t most = (uint64_t)session->hub->limits.max_queue_bytes / 2;
+	if (most > REPLAY_THIN_BYTES && session->hub->queued_bytes > REPLAYS_QUEUED_MAX_BYTES)
+		most = REPLAY_THIN_BYTES;
+	return session->n_frames == 0 || session->queued_bytes + len <= most;
 }
 
 /* One event of the past, if it is for this subscription. False: no room for it now. */
@@ -209,7 +228,12 @@ enum progress {
 static enum progress run_page(struct hub *hub, struct replay *replay, const struct feed *feed, int64_t *budget_ns)
 {
 	const struct page *page = replay->page;
+	uint64_t mask = history_mask(replay->subscription->channel->hash);
+	*budget_ns -= SEEK_COST_NS;
 	for (; replay->page_index<page->n && * budget_ns> 0; replay->page_index++) {
+		*budget_ns -= SCAN_COST_NS;
+		if ((page->filters[replay->page_index] & mask) != mask)
+			continue;
 		const struct event *event = page->events[replay->page_index];
 		if (event->id <= replay->after)
 			continue;
@@ -275,8 +299,13 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 		} else if (replay->page != NULL) {
 			progress = run_page(hub, replay, feed, budget_ns);
 		} else {
-			replay_move(hub, replay, REPLAY_LOG);
-			return;
+			struct page *page = page_find(hub, subscription->channel->feed, replay->after);
+			if (page == NULL) {
+				replay_move(hub, replay, REPLAY_LOG);
+				return;
+			}
+			if (!replay_take_page(hub, replay, page))
+				return;
 		}
 	}
 	if (progress == PROGRESS_LIVE) {

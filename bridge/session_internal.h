@@ -29,6 +29,12 @@
 /* Bounds of this room; see where each is used for what happens at it. */
 #define PAGES_IN_FLIGHT_MAX 4
 #define PAGES_KEPT_MAX_BYTES (32u << 20)
+#define PAGES_CACHED_MAX 64
+#define PAGES_CACHED_MAX_BYTES (16u << 20)
+#define PAGES_CACHED_MS 5000
+#define VOUCHED_MS 1000
+#define REPLAYS_QUEUED_MAX_BYTES (64u << 20)
+#define REPLAY_THIN_BYTES 16384
 #define RECHECKS_IN_FLIGHT_MAX 16
 #define DEFERRED_MAX 64
 #define ROW_ASKS_MAX 3
@@ -121,10 +127,14 @@ struct replay_list {
 };
 
 struct page { /* of the log: the events of one feed in (after, up_to] */
+	struct page *next; /* among those that are kept for whoever comes next, the latest first */
 	uint32_t refs;
 	size_t bytes;
 	int64_t after, up_to;
+	int64_t read_ms;
+	char *feed;
 	char epoch[EPOCH_MAX_BYTES];
+	uint64_t *filters; /* one an event, as in the history */
 	size_t n;
 	struct event *events[];
 };
@@ -211,7 +221,16 @@ struct hub {
 	size_t n_pages, n_rechecks;
 	int64_t page_retry_ms, recheck_retry_ms;
 	bool pages_due; /* something changed since page_pump last found nothing to ask for */
-	size_t page_bytes;
+	size_t page_bytes; /* of all there are */
+	struct page *cached;
+	size_t n_cached, cached_bytes;
+	struct vouched {
+		int64_t id; /* a cursor of the history's epoch that the database vouched for: so all from there on are good */
+		int64_t at_ms;
+		uint64_t restarts;
+		bool set;
+	} vouched;
+	uint64_t queued_bytes; /* in all outboxes */
 
 	/* deliver.c's scratch: kept, so that an event costs no allocation but its frames */
 	uint64_t serial;
@@ -293,10 +312,19 @@ void replay_advance(struct hub *hub);
 bool replay_pump(struct hub *hub);
 /* The log cannot give what it needs: told, and live from the head. */
 void replay_lose(struct replay *replay, const char *reason);
+/* Goes on with that page. False: it is none of its history, the replay was lost. */
+bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page);
 
 /* ---- page.c */
 void page_pump(struct hub *hub);
 void page_unref(struct hub *hub, struct page *page);
 void page_forget_session(struct session *session);
+/* A page that was read a moment ago and goes on from there; NULL: none. */
+struct page *page_find(const struct hub *hub, struct text feed, int64_t after);
+/* Lets go of those kept for too long, or all. */
+void page_forget(struct hub *hub, bool all);
+/* A cursor that is known to be good without asking; the database has just said so of one. */
+bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor);
+void cursor_vouch(struct hub *hub, const struct cursor *cursor);
 
 #endif

@@ -311,7 +311,8 @@ static void attempt_cursor(struct request *attempt)
 {
 	struct hub *hub = attempt->hub;
 	bool asked = attempt->cursor_known && attempt->restarts == hub->restarts;
-	if (!attempt->has_since || attempt->refused != NULL || asked || cursor_in_memory(hub, &attempt->since)) {
+	if (!attempt->has_since || attempt->refused != NULL || asked || cursor_in_memory(hub, &attempt->since) ||
+	    cursor_is_vouched(hub, &attempt->since)) {
 		attempt->restarts = hub->restarts;
 		attempt_row(attempt);
 		return;
@@ -337,6 +338,8 @@ void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_sta
 	request->cursor_known = request->restarts == hub->restarts;
 	if (request->cursor_known && status != CURSOR_OK)
 		request->refused = status == CURSOR_PRUNED ? "pruned" : "epoch";
+	else if (request->cursor_known)
+		cursor_vouch(hub, &request->since);
 	attempt_judge(request);
 }
 

@@ -140,6 +140,7 @@ static void test_cursors(void)
 	}
 	is_int(metrics.resumes[METRIC_RESUME_RESYNC], 3 + 8, "refusals are counted");
 	world.down = true;
+	page_forget(world.hub, true); /* and what was said of this cursor a moment ago */
 	subscribe_since(&a, "requests:unit:7", EPOCH, 60);
 	ok(is_error(&a, "unavailable"), "nobody to ask: unavailable, not `not recovered`");
 	world_end();

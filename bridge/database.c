@@ -538,6 +538,16 @@ static void dispatch(struct database *database)
 	}
 }
 
+void database_doubt(struct database *database)
+{
+	for (size_t i = 0; i < database->n_slots; i++) {
+		struct slot *slot = &database->slots[i];
+		if (connection_is_ready(slot->connection) && !slot->job) {
+			connection_close(slot->connection);
+		}
+	}
+}
+
 static void on_ready(struct connection *connection, void *arg)
 {
 	struct slot *slot = arg;

@@ -25,6 +25,8 @@ void database_free(struct database *database);
 void database_attach(struct database *database, struct hub *hub);
 /* Told of the database's head when a cursor was looked at, before the answer, so that the tail can read up to it. */
 void database_on_head(struct database *database, void (*head)(void *arg, int64_t head), void *arg);
+/* The tail lost its connection: idle ones of the same server may hang as well, and make way for new ones. */
+void database_doubt(struct database *database);
 size_t database_waiting(const struct database *database); /* requests without a connection yet */
 /* The functions for hub_new. */
 struct session_backend database_backend(struct database *database);

@@ -126,6 +126,7 @@ static void on_live(void *arg, bool live, const char *why)
 	} else {
 		log_warn("not serving until the database is back: %s", why);
 		notify_send("STATUS=waiting for the database");
+		database_doubt(bridge.database);
 	}
 	hub_live(bridge.hub, live);
 }

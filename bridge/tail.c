@@ -373,6 +373,9 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 		compare_head(tail, epoch, head);
 	}
 	compare_definitions(tail, definitions);
+	if (stale) {
+		ticker_stale(tail->ticker);
+	}
 	if (no_ticker || stale) {
 		if (!ticker_is_open(tail->ticker)) {
 			tail->pages[FROM_TICKER].asked_in = tail->history;

@@ -23,6 +23,11 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define TICK_TIMEOUT_MS 65000 /* a batch after a long absence may be big; statement_timeout comes first */
+/*
+ * tick_wait answers within a second or so, unless a batch is large. While events wait, one that does not is given up
+ * after this; the next has twice as long, up to TICK_TIMEOUT_MS, so that a large batch is not asked for again and again.
+ */
+#define HUNG_FIRST_MS 5000
 #define RING_TIMEOUT_MS 10000
 #define PRUNE_TIMEOUT_MS 65000
 #define PAUSE_MS 100 /* after an error */
@@ -46,6 +51,8 @@ struct ticker {
 	int errors; /* in a row */
 	unsigned prune_errors;
 	uint64_t rest_until_ms;
+	uint64_t asked_ms; /* the query in flight */
+	uint64_t hung_ms; /* how long it may take while events wait */
 };
 
 static void next(struct ticker *ticker);
@@ -82,6 +89,7 @@ static void ticked(struct connection *connection, PGresult *result, void *arg)
 		return;
 	}
 	ticker->errors = 0;
+	ticker->hung_ms = HUNG_FIRST_MS;
 	ticker->take = false;
 	if (mark.flags & EVENT_NOT_TICKER) {
 		if (ticker->active) {
@@ -121,6 +129,7 @@ static void next(struct ticker *ticker)
 	if (ticker->page_out) {
 		return;
 	}
+	ticker->asked_ms = uv_now(ticker->loop);
 	if (ticker->ring) {
 		ticker->ring = false;
 		connection_query(ticker->connection, "SELECT livefeed.ring()", 0, NULL, false, RING_TIMEOUT_MS, rung, ticker);
@@ -179,6 +188,7 @@ struct ticker *ticker_new(uv_loop_t *loop, const char *dsn, int64_t tick_interva
 	ticker->loop = loop;
 	ticker->page = page;
 	ticker->arg = arg;
+	ticker->hung_ms = HUNG_FIRST_MS;
 	snprintf(ticker->interval, sizeof ticker->interval, "%lld", (long long)tick_interval_ms);
 	ticker->connection = connection_new(loop, dsn, "livefeed-bridge ticker", &events, ticker);
 	ticker->keeper = connection_new(loop, dsn, "livefeed-bridge keeper", &keeper_events, ticker);
@@ -230,6 +240,21 @@ void ticker_stop(struct ticker *ticker)
 	ticker->active = false;
 	ticker->page_out = false;
 	ticker->ring = false;
+}
+
+void ticker_stale(struct ticker *ticker)
+{
+	if (!connection_is_busy(ticker->connection) || ticker->page_out ||
+	    uv_now(ticker->loop) - ticker->asked_ms < ticker->hung_ms) {
+		return;
+	}
+	log_warn("the ticker's server process %d has not answered for %d s while events wait: another connection",
+	         connection_backend_pid(ticker->connection), (int)(ticker->hung_ms / 1000));
+	ticker->hung_ms *= 2;
+	if (ticker->hung_ms > TICK_TIMEOUT_MS) {
+		ticker->hung_ms = TICK_TIMEOUT_MS;
+	}
+	ticker_stop(ticker);
 }
 
 bool ticker_is_open(const struct ticker *ticker)

@@ -28,6 +28,8 @@ void ticker_free(struct ticker *ticker);
 /* Connects and ticks; take: even where another bridge holds the slot. Nothing if it does so already, or failed just now. */
 void ticker_start(struct ticker *ticker, int64_t after, bool take);
 void ticker_stop(struct ticker *ticker);
+/* A look saw events that no tick has ordered: a server process of ours that has hung for too long is given up. */
+void ticker_stale(struct ticker *ticker);
 bool ticker_is_open(const struct ticker *ticker);
 /* The slot is ours: as the last tick_wait said. */
 bool ticker_is_active(const struct ticker *ticker);

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { lasting, repeatedly, rounds } from './lib/random.mjs';
-import { held, Scene, unitChannels } from './lib/scene.mjs';
+import { held, KEEPER, LISTENER, Scene, TICKER, unitChannels } from './lib/scene.mjs';
 
 const SECONDS = Number(process.env.SOAK_SECONDS ?? rounds(12, 600));
 const UNITS = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -39,8 +39,7 @@ describe('a soak', () => {
   async function sample() {
     const now = {};
     for (const [n, bridge] of scene.bridges.entries()) now[`bridge ${n + 1}`] = await held(bridge.process.pid);
-    const backends = await scene.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity
-      WHERE usename = 'bridge' AND application_name IN ('livefeed-bridge', 'livefeed-bridge ticker', 'livefeed-bridge keeper') ORDER BY backend_start`);
+    const backends = await scene.backends(LISTENER, TICKER, KEEPER);
     const count = new Map();
     for (const { pid, name } of backends) {
       count.set(name, (count.get(name) ?? 0) + 1);
@@ -89,7 +88,7 @@ describe('a soak', () => {
         assert.ok(rss[1] - rss[0] <= GROWTH_MAX_KB, `${who} grew from ${rss[0]} to ${rss[1]} kB`);
         assert.ok(descriptors[1] - descriptors[0] <= DESCRIPTORS_GROWTH_MAX, `${who} holds ${descriptors[1]} descriptors after ${descriptors[0]}`);
       }
-      assert.ok(Object.keys(figures).some((who) => who.startsWith('livefeed-bridge ticker')), 'the ticker was looked at');
+      assert.ok(Object.keys(figures).some((who) => who.startsWith(TICKER)), 'the ticker was looked at');
     } finally {
       await scene.end();
     }

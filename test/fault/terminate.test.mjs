@@ -6,11 +6,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { repeatedly, rounds, seconds } from './lib/random.mjs';
-import { Scene } from './lib/scene.mjs';
+import { LISTENER, Scene, TICKER } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
-const LISTENER = 'livefeed-bridge';
-const TICKER = 'livefeed-bridge ticker';
 
 describe('terminated backends', () => {
   let scene;
@@ -38,13 +36,12 @@ describe('terminated backends', () => {
     const chaos = scene.random.child('terminate');
     const terminated = { [LISTENER]: 0, [TICKER]: 0, others: 0 };
     const terminate = async (pid, what) => { terminated[what] += Number(await scene.db.value('SELECT pg_terminate_backend($1)', [pid])); };
-    const backends = () => scene.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity WHERE usename = 'bridge' AND datname = current_database() ORDER BY pid`);
     try {
       await scene.beside((signal) => {
         const enough = new AbortController();
         return repeatedly(AbortSignal.any([signal, enough.signal]), () => chaos.int(50, 900), async () => {
           const victim = chaos.pick([LISTENER, TICKER, 'others', 'all']);
-          for (const { pid, name } of await backends()) {
+          for (const { pid, name } of await scene.backends()) {
             const what = name in terminated ? name : 'others';
             if (victim === 'all' ? chaos.chance(0.8) : victim === what) await terminate(pid, what);
           }

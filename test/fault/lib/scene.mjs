@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { Cluster, idOf } from '../../e2e/lib/cluster.mjs';
 import { Bridge } from '../../e2e/lib/bridge.mjs';
+import { until } from '../../e2e/lib/wait.mjs';
 import { Checker } from './checker.mjs';
 import { seeded } from './random.mjs';
 import { Session, startSessions } from './session.mjs';
@@ -25,13 +26,35 @@ export async function held(pid) {
   return { rss: kb('VmRSS'), anonymous: kb('RssAnon'), descriptors: (await readdir(`/proc/${pid}/fd`)).length };
 }
 
+/** Stops processes (SIGSTOP) while the work is done. */
+export async function stopped(pids, work) {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  try {
+    return await work();
+  } finally {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, 'SIGCONT');
+      } catch (error) {
+        if (error.code !== 'ESRCH') throw error;
+      }
+    }
+  }
+}
+
 /** The units' channels of all feeds. */
 export const unitChannels = (unit, feeds = FEEDS) => feeds.map((feed) => `${feed}:unit:${unit}`);
+
+/** Names that bridges' connections have in pg_stat_activity. */
+export const LISTENER = 'livefeed-bridge';
+export const TICKER = 'livefeed-bridge ticker';
+export const KEEPER = 'livefeed-bridge keeper';
 
 export class Scene {
   bridges = [];
   sessions = [];
   checker = new Checker();
+  #probes = 0;
   #houses = [];
   #writers = [];
   #stop = new AbortController();
@@ -85,8 +108,45 @@ export class Scene {
     return fault;
   }
 
+  /** The bridges' connections to the database: [{ pid, name }]; `names`: only those. */
+  backends(...names) {
+    return this.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity
+      WHERE usename = 'bridge' AND datname = current_database() AND ($1::text[] = '{}' OR application_name = ANY ($1)) ORDER BY backend_start`, [names]);
+  }
+
   get signal() {
     return this.#stop.signal;
+  }
+
+  /** All sessions of the story have what is committed by now; they go on as before. */
+  async reached(ms) {
+    const head = idOf(await this.db.head());
+    await Promise.all(this.sessions.map((session) => session.reach(head, ms)));
+  }
+
+  /** One recorded transaction: a new row of that unit; gives its key. */
+  async probe({ unit = 1, feed = 'items', body = 'probe', rows = 1 } = {}) {
+    const tx = this.checker.transaction(`probe${++this.#probes}`);
+    const client = await this.db.app();
+    const steps = Array.from({ length: rows }, (_, n) => ({
+      step: tx.number(), feed, key: `${tx.name}-${n + 1}`, kind: 'created', unit: String(unit), user: null, version: 1, body,
+    }));
+    await client.query('BEGIN');
+    await client.query('INSERT INTO ledger VALUES ($1)', [tx.name]);
+    const sent = performance.now();
+    await client.query(`INSERT INTO ${feed} SELECT $1 || '-' || n, $2, 1, $1, n, $3 FROM generate_series(1, $4::integer) n`, [tx.name, unit, body, rows]);
+    for (const step of steps) tx.add(step, sent);
+    await client.query('COMMIT');
+    tx.end('committed');
+    return steps.at(-1).key;
+  }
+
+  /** All these sessions were sent the event of that key, without any help (reached() makes a tick); gives the ms it took. */
+  async heard(key, ms, sessions = this.sessions) {
+    const began = performance.now();
+    const has = ({ stream }) => [...stream.channels.values()].some(({ events }) => events.findLast((event) => event.key === key));
+    for (const session of sessions) await until(`${session.name} to hear of ${key}`, () => has(session), ms);
+    return Math.round(performance.now() - began);
   }
 
   /** The faults end, then the writers; every session reaches the head. */

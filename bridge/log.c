@@ -1,8 +1,10 @@
 /*
  * log.c - lines for the operator on stderr: one an entry, as text or JSON.
  *
- * What is logged may hold bytes that a client or a database sent. So control bytes (C1 too: they move terminals) are
- * escaped, what is no UTF-8 is replaced, and the length is bounded: nobody can forge a line or hide one.
+ * What is logged may hold bytes that a client or a database sent. So control bytes (C1 too: they move terminals), other
+ * line separators and marks that turn the direction of text are escaped, what is no UTF-8 is replaced, and the length is
+ * bounded: nobody can forge a line or hide one. What clients can make happen as often as they like is bounded in lines a
+ * second, too, and the rest is counted: nobody can bury the others' lines, or fill the disk.
  */
 #include "log.h"
 
@@ -14,10 +16,15 @@
 #include <unistd.h>
 
 #include "jsontext.h"
+#include "metrics.h"
 
 #define LOG_MESSAGE_MAX_BYTES 4096
+#define LOG_VALUE_MAX_BYTES 512
+#define LOG_NAME_MAX_BYTES 32
+#define LOG_FIELDS_MAX 8
 /* Escaping makes at most six bytes of one. */
-#define LOG_LINE_MAX_BYTES (6 * LOG_MESSAGE_MAX_BYTES + 128)
+#define LOG_LINE_MAX_BYTES                                                                                             \
+	(6 * (LOG_MESSAGE_MAX_BYTES + LOG_FIELDS_MAX * (LOG_VALUE_MAX_BYTES + LOG_NAME_MAX_BYTES)) + 256)
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -45,14 +52,23 @@ bool log_enabled(enum log_level level)
 	return level <= log_threshold;
 }
 
-/* Appends message to line, fit for one line of the format; returns how many bytes that took. */
-static size_t escape(char *line, const char *message, size_t len)
+/* Beyond the control characters: U+2028 and U+2029, which end lines, and what turns the direction of text or has no width. */
+static bool is_unseen(const unsigned char *c, size_t n)
+{
+	return n == 3 &&
+	       ((c[0] == 0xE2 && c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))) ||
+	        (c[0] == 0xE2 && c[1] == 0x81 && c[2] >= 0xA0 && c[2] <= 0xAF) ||
+	        (c[0] == 0xEF && c[1] == 0xBB && c[2] == 0xBF));
+}
+
+/* Appends text to line, fit for one line of the format; quoted: between quotes. Returns how many bytes that took. */
+static size_t escape(char *line, const char *text, size_t len, bool quoted)
 {
 	size_t to = 0;
 
 	for (size_t at = 0; at < len;) {
-		const unsigned char *c = (const unsigned char *)message + at;
-		size_t n = utf8_sequence(message + at, len - at);
+		const unsigned char *c = (const unsigned char *)text + at;
+		size_t n = utf8_sequence(text + at, len - at);
 
 		if (n == 0) { /* U+FFFD stands for a byte that is no UTF-8 */
 			memcpy(line + to, "\xEF\xBF\xBD", 3);
@@ -67,7 +83,9 @@ static size_t escape(char *line, const char *message, size_t len)
 				to += (size_t)sprintf(line + to, "\\u%04x", *c);
 		} else if (n == 2 && c[0] == 0xC2 && c[1] < 0xA0) {
 			to += (size_t)sprintf(line + to, "\\u%04x", c[1]);
-		} else if (log_json && (*c == '"' || *c == '\\')) {
+		} else if (is_unseen(c, n)) {
+			to += (size_t)sprintf(line + to, "\\u%04x", (c[0] & 0x0Fu) << 12 | (c[1] & 0x3Fu) << 6 | (c[2] & 0x3Fu));
+		} else if (quoted && (*c == '"' || *c == '\\')) {
 			line[to++] = '\\';
 			line[to++] = (char)*c;
 		} else {
@@ -77,6 +95,36 @@ static size_t escape(char *line, const char *message, size_t len)
 		at += n;
 	}
 	return to;
+}
+
+/* At most max bytes of text, cut between two characters; what was cut shows. */
+static size_t put(char *line, const char *text, size_t len, size_t max, bool quoted)
+{
+	bool cut = len > max;
+	size_t to;
+
+	if (cut) {
+		len = max;
+		/* Not through a character: at most three bytes of one that goes on behind the cut are left out. */
+		for (int i = 0; i < 3 && len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80; i++)
+			len--;
+	}
+	to = escape(line, text, len, quoted);
+	if (cut) {
+		memcpy(line + to, "...", 3);
+		to += 3;
+	}
+	return to;
+}
+
+/* JSON: ,"name":"value"; text: name="value" with a space before. */
+static size_t put_field(char *line, const struct log_field *field)
+{
+	size_t at = (size_t)sprintf(line, log_json ? ",\"%.*s\":\"" : " %.*s=\"", LOG_NAME_MAX_BYTES - 8, field->name);
+
+	at += put(line + at, field->value, strlen(field->value), LOG_VALUE_MAX_BYTES, true);
+	line[at++] = '"';
+	return at;
 }
 
 static size_t begin_line(char *line, size_t size, enum log_level level)
@@ -94,36 +142,108 @@ static size_t begin_line(char *line, size_t size, enum log_level level)
 	return (size_t)snprintf(line, size, "%s.%03dZ %-5s ", at, (int)(now.tv_usec / 1000), level_names[level]);
 }
 
-void log_line(enum log_level level, const char *format, ...)
+static void log_message(enum log_level level, const struct log_field *fields, const char *format, va_list arguments)
 {
-	static char message[LOG_MESSAGE_MAX_BYTES], line[LOG_LINE_MAX_BYTES];
-	va_list arguments;
-	int wanted;
-	size_t len, at;
+	static char message[LOG_MESSAGE_MAX_BYTES + 1], line[LOG_LINE_MAX_BYTES];
+	int wanted = vsnprintf(message, sizeof message, format, arguments);
+	size_t at;
 
-	if (!log_enabled(level))
-		return;
-	va_start(arguments, format);
-	wanted = vsnprintf(message, sizeof message, format, arguments);
-	va_end(arguments);
 	if (wanted < 0)
 		return;
-	len = (size_t)wanted;
-	if (len >= sizeof message)
-		len = sizeof message - 1; /* half a character at the cut becomes U+FFFD */
-
 	at = begin_line(line, sizeof line, level);
-	at += escape(line + at, message, len);
-	if ((size_t)wanted >= sizeof message) {
-		memcpy(line + at, "...", 3);
-		at += 3;
-	}
-	if (log_json) {
-		memcpy(line + at, "\"}", 2);
-		at += 2;
-	}
+	/* One byte more than is shown tells that there was more. */
+	at += put(line + at, message, strlen(message), LOG_MESSAGE_MAX_BYTES - 1, log_json);
+	if (log_json)
+		line[at++] = '"';
+	for (int i = 0; fields && fields[i].name && i < LOG_FIELDS_MAX; i++)
+		if (fields[i].value)
+			at += put_field(line + at, &fields[i]);
+	if (log_json)
+		line[at++] = '}';
 	line[at++] = '\n';
 	/* One write a line: lines of several processes on one stderr do not mix. A log that cannot be written is nobody's business. */
 	if (write(STDERR_FILENO, line, at) < 0)
 		return;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!log_enabled(level))
+		return;
+	va_start(arguments, format);
+	log_message(level, NULL, format, arguments);
+	va_end(arguments);
+}
+
+void log_with(enum log_level level, const struct log_field *fields, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!log_enabled(level))
+		return;
+	va_start(arguments, format);
+	log_message(level, fields, format, arguments);
+	va_end(arguments);
+}
+
+/* ---- lines of which there may be many */
+
+static const char *const topic_names[LOG_TOPICS] = {
+	[LOG_TOPIC_TOKEN] = "tokens refused",
+	[LOG_TOPIC_REQUEST] = "requests refused",
+	[LOG_TOPIC_LIMIT] = "limits reached",
+};
+
+static struct {
+	time_t second;
+	uint64_t lines, dropped;
+} topics[LOG_TOPICS];
+
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec;
+}
+
+static void turn_second(enum log_topic topic, time_t now)
+{
+	uint64_t dropped = topics[topic].dropped;
+
+	if (topics[topic].second == now)
+		return;
+	topics[topic].second = now;
+	topics[topic].lines = topics[topic].dropped = 0;
+	if (dropped > 0)
+		log_info("%s: %llu more that are not listed", topic_names[topic], (unsigned long long)dropped);
+}
+
+void log_tell_dropped(void)
+{
+	time_t now = now_s();
+
+	for (int i = 0; i < LOG_TOPICS; i++)
+		if (topics[i].dropped > 0)
+			turn_second((enum log_topic)i, now);
+}
+
+void log_bounded(enum log_topic topic, const struct log_field *fields, const char *format, ...)
+{
+	va_list arguments;
+
+	if (!log_enabled(LOG_LEVEL_INFO))
+		return;
+	turn_second(topic, now_s());
+	if (topics[topic].lines >= LOG_TOPIC_LINES_PER_S && !log_enabled(LOG_LEVEL_DEBUG)) {
+		topics[topic].dropped++;
+		metrics.log_lines_dropped++;
+		return;
+	}
+	topics[topic].lines++;
+	va_start(arguments, format);
+	log_message(LOG_LEVEL_INFO, fields, format, arguments);
+	va_end(arguments);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "jsontext.h"
+#include "metrics.h"
 #include "tap.h"
 
 static char written[65536];
@@ -65,6 +66,10 @@ static const struct line_case cases[] = {
 	{"\xff|\xc3|\xed\xa0\x80", "\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd",
      "\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 	{"", "", ""},
+	{"\xe2\x80\xa8|\xe2\x80\xa9|\xe2\x80\xae|\xe2\x80\x8b|\xe2\x81\xa6|\xef\xbb\xbf",
+     "\\u2028|\\u2029|\\u202e|\\u200b|\\u2066|\\ufeff", "\\u2028|\\u2029|\\u202e|\\u200b|\\u2066|\\ufeff"},
+	{"\xe2\x80\xa6\xe2\x80\x9c\xe2\x82\xac", "\xe2\x80\xa6\xe2\x80\x9c\xe2\x82\xac",
+     "\xe2\x80\xa6\xe2\x80\x9c\xe2\x82\xac"},
 };
 
 static void test_lines(void)
@@ -134,10 +139,93 @@ static void test_levels(void)
 	is_str(text_line(), "debug 7", "debug");
 }
 
+static void test_fields(void)
+{
+	static char many[4000];
+	struct json_fault fault;
+	struct log_field fields[] = {
+		{"address", "192.0.2.1"}, {"user", NULL}, {"path", "/a\"b\\c\n\xe2\x80\xa8\xff"}, {NULL, NULL}};
+
+	log_configure("info", "text");
+	catch_stderr();
+	log_with(LOG_LEVEL_INFO, fields, "said \"%s\"", "x");
+	release_stderr();
+	is_str(text_line(), "info  said \"x\" address=\"192.0.2.1\" path=\"/a\\\"b\\\\c\\n\\u2028\xef\xbf\xbd\"",
+	       "text, values quoted");
+	log_configure("info", "json");
+	catch_stderr();
+	log_with(LOG_LEVEL_INFO, fields, "said \"%s\"", "x");
+	log_with(LOG_LEVEL_DEBUG, fields, "not to be seen");
+	release_stderr();
+	ok(json_check(written, written_len, NULL, 0, &fault), "JSON with fields is JSON");
+	is_str(
+		strstr(written, "\"message"),
+		"\"message\":\"said \\\"x\\\"\",\"address\":\"192.0.2.1\",\"path\":\"/a\\\"b\\\\c\\n\\u2028\xef\xbf\xbd\"}\n",
+		"JSON, a member each");
+
+	memset(many, 1, sizeof many - 1);
+	struct log_field long_ones[] = {{"a", many}, {"b", many}, {"c", many}, {"d", many}, {"e", many},
+	                                {"f", many}, {"g", many}, {"h", many}, {"i", many}, {NULL, NULL}};
+	for (int i = 0; i < 2; i++) {
+		log_configure("info", i == 0 ? "json" : "text");
+		catch_stderr();
+		log_with(LOG_LEVEL_INFO, long_ones, "%s%s", many, many);
+		release_stderr();
+		ok(i == 1 || json_check(written, written_len, NULL, 0, &fault), "the longest there can be is JSON");
+		ok(strstr(written, i == 0 ? "...\"," : "...\" ") != NULL, "what is cut shows");
+		ok(strchr(written, '\n') == written + written_len - 1, "one line");
+	}
+}
+
+static int lines_with(const char *text)
+{
+	int n = 0;
+	for (const char *at = written; (at = strstr(at, text)) != NULL; at++)
+		n++;
+	return n;
+}
+
+static void test_bounded(void)
+{
+	log_configure("info", "text");
+	catch_stderr();
+	for (int i = 0; i < 1000; i++)
+		log_bounded(LOG_TOPIC_TOKEN, NULL, "token %d", i);
+	log_bounded(LOG_TOPIC_REQUEST, NULL, "another topic");
+	release_stderr();
+	/* The second may have turned once meanwhile. */
+	ok(lines_with("token ") >= LOG_TOPIC_LINES_PER_S && lines_with("token ") <= 2 * LOG_TOPIC_LINES_PER_S,
+	   "some are logged, the rest is not");
+	is_int(lines_with("another topic"), 1, "another topic has a bound of its own");
+	is_int(metrics.log_lines_dropped, 1000 - lines_with("token "), "and counted");
+	int dropped = 0;
+	for (int i = 0; i < 300 && dropped == 0; i++) {
+		catch_stderr();
+		usleep(10000);
+		log_tell_dropped();
+		release_stderr();
+		dropped = lines_with("tokens refused: ");
+	}
+	is_int(dropped, 1, "in the next second their number is told, once");
+	log_configure("debug", "text");
+	catch_stderr();
+	for (int i = 0; i < 100; i++)
+		log_bounded(LOG_TOPIC_TOKEN, NULL, "token %d", i);
+	release_stderr();
+	is_int(lines_with("token "), 100, "at debug there is no bound");
+	log_configure("warn", "text");
+	catch_stderr();
+	log_bounded(LOG_TOPIC_TOKEN, NULL, "token");
+	release_stderr();
+	is_int(written_len, 0, "above info there are none");
+}
+
 int main(void)
 {
 	test_lines();
 	test_long();
+	test_fields();
+	test_bounded();
 	test_levels();
 	return tap_done();
 }

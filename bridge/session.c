@@ -191,6 +191,7 @@ static void admit(struct session *session, struct principal *principal, const ch
 	session->principal = principal;
 	session->expiry_s = access_expiry_s(hub->access, principal);
 	if (hub->limits.max_sessions_per_user > 0 && n > (uint64_t)hub->limits.max_sessions_per_user) {
+		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_USER]++;
 		session_error(session, NULL, "rate_limited", "this user has too many connections", NULL);
 		session_shut(session, CLOSE_LIMIT, "too many connections of this user");
 		return;
@@ -321,8 +322,10 @@ static void count_bad(struct session *session, enum close_code code, const char 
 	metrics.messages_bad++;
 	if (session->bad_messages < UINT16_MAX)
 		session->bad_messages++;
-	if (session->bad_messages > session->hub->limits.max_bad_messages)
-		session_shut(session, code, reason);
+	if (session->bad_messages <= session->hub->limits.max_bad_messages)
+		return;
+	metrics.limits[METRIC_LIMIT_MAX_BAD_MESSAGES] += code == CLOSE_BAD_MESSAGES;
+	session_shut(session, code, reason);
 }
 
 /* False: over the rate. */
@@ -396,6 +399,7 @@ void session_receive(struct session *session, const char *text, size_t len)
 		else
 			refuse_token(session, ref, "the first message must be auth");
 	} else if (!within_rate) {
+		metrics.limits[METRIC_LIMIT_RATE]++;
 		session_error(session, ref, "rate_limited", "too many messages a second", NULL);
 		count_bad(session, CLOSE_LIMIT, "too many messages");
 	} else if (message == NULL) {
@@ -411,6 +415,10 @@ void session_receive(struct session *session, const char *text, size_t len)
 void session_close(struct session *session, enum close_code code, const char *reason)
 {
 	const char *error = NULL;
+	if (session->state >= SESSION_CLOSING)
+		return;
+	metrics.limits[METRIC_LIMIT_MAX_MESSAGE] += code == CLOSE_TOO_LARGE;
+	metrics.limits[METRIC_LIMIT_RATE] += code == CLOSE_LIMIT;
 	if (code == CLOSE_NOT_TEXT)
 		error = "bad_message";
 	else if (code == CLOSE_TOO_LARGE)
@@ -431,12 +439,15 @@ void session_check_deadline(struct session *session)
 		return;
 	int64_t age_ms = hub->now_ms - session->opened_ms;
 	if (session->state == SESSION_GREETING) {
-		if (hub->limits.idle_auth_ms > 0 && age_ms >= hub->limits.idle_auth_ms)
+		if (hub->limits.idle_auth_ms > 0 && age_ms >= hub->limits.idle_auth_ms) {
+			metrics.limits[METRIC_LIMIT_IDLE_AUTH]++;
 			refuse_token(session, NULL, "no token came in time");
+		}
 	} else if (hub->wall_s >= session->expiry_s) {
 		session_error(session, NULL, "bad_token", "token is expired", NULL);
 		session_shut(session, CLOSE_TOKEN, "token is expired");
 	} else if (hub->limits.max_session_ms > 0 && age_ms >= hub->limits.max_session_ms) {
+		metrics.limits[METRIC_LIMIT_MAX_SESSION]++;
 		session_shut(session, CLOSE_MAX_SESSION, "session has reached its longest time");
 	} else {
 		outbox_check(session);

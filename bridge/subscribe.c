@@ -536,6 +536,7 @@ void session_subscribe(struct session *session, const char *ref, const char *cha
 	}
 	if (session->n_subscriptions + session->n_attempts >= (uint64_t)hub->limits.max_subscriptions &&
 	    find_subscription(session, channel) == NULL) {
+		metrics.limits[METRIC_LIMIT_MAX_SUBSCRIPTIONS]++;
 		session_error(session, ref, "too_many_subscriptions", "this session has all it may have", channel);
 		return;
 	}

@@ -161,6 +161,7 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	origin_client_address(&server->settings.config->trusted_proxies, peer, forwarded > 0 ? buffer : NULL, address,
 	                      sizeof address);
 	if (!count_address(server, client, address)) {
+		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_ADDRESS]++;
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;
 	}
 	struct session_origin origin = {

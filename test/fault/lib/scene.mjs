@@ -89,6 +89,11 @@ export class Scene {
       name, since: this.since, checker: this.checker, bridges: this.bridges, random: this.random.child(name), channels: unitChannels(unit),
       token: options.token ?? await this.db.token(user, { ttl: '1 day', ...who }), ...options,
     });
+    return this.add(session);
+  }
+
+  /** One that was made elsewhere (a Stray), started. */
+  add(session) {
     this.sessions.push(session);
     this.#houses.push(startSessions([session]));
     return session;
@@ -173,7 +178,7 @@ export class Scene {
   }
 
   sum(what) {
-    return this.sessions.reduce((sum, session) => sum + session[what], 0);
+    return this.sessions.reduce((sum, session) => sum + (session[what] ?? 0), 0);
   }
 
   /** Ends a story in any state; after a verdict it does nothing. */

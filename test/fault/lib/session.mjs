@@ -12,7 +12,7 @@ const PING_EVERY_MS = 150;
 const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping the connection is dead
 const BACKOFF_MS = 60;
 const TRACE = process.env.FAULT_TRACE;
-const SETTLE_MS = 45_000 * SLOW;
+export const SETTLE_MS = 45_000 * SLOW;
 const REMEMBERED = 200; // messages that the harness's client keeps: the checker has them all
 
 export class Session {

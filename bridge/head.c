@@ -304,6 +304,51 @@ static bool judge_upgrade(const struct text found[N_ONCE], const struct line *li
 	return true;
 }
 
+/*
+ * What is handed on: the headers that the bridge reads, or libwebsockets for it. Of others its parser makes what it likes: 4.1.6 hangs up
+ * on a name that is the beginning of one it knows ("X: y").
+ */
+static const char *const known_names[] = {"host",
+                                          "connection",
+                                          "upgrade",
+                                          "sec-websocket-key",
+                                          "sec-websocket-version",
+                                          "sec-websocket-protocol",
+                                          "origin",
+                                          "authorization",
+                                          "x-forwarded-for",
+                                          "via",
+                                          "content-length",
+                                          "content-type",
+                                          "accept",
+                                          "user-agent",
+                                          "if-none-match",
+                                          "last-event-id",
+                                          "idempotency-key",
+                                          "access-control-request-method",
+                                          "access-control-request-headers"};
+
+/* Drops the other lines of a head that was found good; its headers begin at first. Returns its length. */
+static size_t drop_unknown(char *bytes, size_t first, size_t len)
+{
+	size_t to = first;
+	for (size_t at = first; at < len;) {
+		const char *end = memmem(bytes + at, len - at, "\r\n", 2);
+		size_t line = (size_t)(end - bytes) + 2 - at;
+		const char *colon = memchr(bytes + at, ':', line);
+		bool known = line == 2; /* the empty one */
+		for (size_t i = 0; colon && !known && i < sizeof known_names / sizeof *known_names; i++) {
+			known = same((struct text){bytes + at, (size_t)(colon - bytes) - at}, known_names[i]);
+		}
+		if (known) {
+			memmove(bytes + to, bytes + at, line);
+			to += line;
+		}
+		at += line;
+	}
+	return to;
+}
+
 /* ---- as others see it */
 
 bool head_look(const char *bytes, size_t len, size_t from, struct head_fault *fault)
@@ -364,6 +409,7 @@ bool head_judge(char *bytes, size_t *len, uint64_t max_body, struct head *head, 
 	if (!judge_body(found, max_body, head, fault) || !judge_upgrade(found, &line, head, fault)) {
 		return false;
 	}
+	*len = drop_unknown(bytes, first, *len);
 	if (absolute > 0) {
 		size_t at = (size_t)(line.target.bytes - bytes);
 		memmove(bytes + at, bytes + at + absolute, *len - at - absolute);

@@ -30,7 +30,9 @@ bool head_look(const char *bytes, size_t len, size_t from, struct head_fault *fa
 /* Where the head ends, behind its empty line; 0: it is not all there. from: as above. */
 size_t head_end(const char *bytes, size_t len, size_t from);
 /*
- * A whole head. A target in absolute form ("GET http://host/path") is made a plain one in place: *len shrinks.
+ * A whole head. What libwebsockets is to get of it is left in place, *len bytes: a target in absolute form ("GET http://host/path") is
+ * made a plain one, and headers that nobody here reads are gone (head.c has a list of those that stay: add to it what a new endpoint
+ * reads).
  */
 bool head_judge(char *bytes, size_t *len, uint64_t max_body, struct head *head, struct head_fault *fault);
 /* A path as sent to its one canonical spelling: %XX in upper case, unreserved characters plain, an encoded slash still encoded. */

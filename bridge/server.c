@@ -14,6 +14,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "request.h"
+#include "tls.h"
 #include "users.h"
 
 /* Bytes of a client's message that are handed to us at once; libwebsockets keeps a buffer of this size for each. */
@@ -339,6 +340,7 @@ struct server *server_new(const struct server_settings *settings)
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 		info.ssl_cert_filepath = config->tls_cert;
 		info.ssl_private_key_filepath = config->tls_key;
+		info.ssl_options_set = tls_options();
 	}
 	server->context = lws_create_context(&info);
 	server->vhost = server->context ? lws_create_vhost(server->context, &info) : NULL;

@@ -41,6 +41,11 @@ bool tls_check(const char *cert, const char *key, char **error)
 	return good;
 }
 
+long tls_options(void)
+{
+	return (long)(SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_RENEGOTIATION);
+}
+
 /* ---- reading */
 
 typedef int (*read_function)(SSL *ssl, void *to, int len);

@@ -9,5 +9,7 @@
 
 /* Files in PEM. False: *error names the setting and what is wrong; malloc'ed, or NULL (out of memory). */
 bool tls_check(const char *cert, const char *key, char **error);
+/* What is switched off, as SSL_CTX_set_options has it: all before TLS 1.2, and renegotiation. */
+long tls_options(void);
 
 #endif

@@ -184,6 +184,17 @@ static bool is_trusted(const struct list *trusted, const char *text)
 	return false;
 }
 
+/* One text for each address, however it was written: so that it is counted as one. */
+static void write_address(const struct address *address, char *to, size_t size)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	if (memcmp(address->bytes, mapped, sizeof mapped) == 0) {
+		inet_ntop(AF_INET, address->bytes + sizeof mapped, to, (socklen_t)size);
+	} else {
+		inet_ntop(AF_INET6, address->bytes, to, (socklen_t)size);
+	}
+}
+
 /* The last address of the list in [text, end), without port or brackets; false: none, or no address. */
 static bool last_hop(const char *text, const char **end, char *hop, size_t size)
 {
@@ -212,7 +223,11 @@ static bool last_hop(const char *text, const char **end, char *hop, size_t size)
 		return false;
 	}
 	snprintf(hop, size, "%.*s", (int)(stop - begin), begin);
-	return parse_address(hop, &address);
+	if (!parse_address(hop, &address)) {
+		return false;
+	}
+	write_address(&address, hop, size);
+	return true;
 }
 
 void origin_client_address(const struct list *trusted, const char *peer, const char *forwarded_for, char *to,

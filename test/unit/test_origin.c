@@ -150,6 +150,8 @@ static void test_client_address(void)
 	is_str(client("10.0.0.0/8", NULL, "10.1.2.3", "203.0.113.9:4711"), "203.0.113.9", "with a port");
 	is_str(client("::1", "unix", "unix", "2001:db8::7"), "2001:db8::7", "by a Unix socket");
 	is_str(client("::1", NULL, "::1", "[2001:db8::7]:99"), "2001:db8::7", "IPv6 with a port");
+	is_str(client("::1", NULL, "::1", "2001:DB8:0:0::7"), "2001:db8::7", "IPv6, otherwise written");
+	is_str(client("::1", NULL, "::1", "::ffff:203.0.113.9"), "203.0.113.9", "IPv4 written as IPv6 is counted as IPv4");
 	is_str(client("2001:db8::/33", NULL, "2001:db8:7fff::1", "1.1.1.1"), "1.1.1.1", "in a network of 33 bits");
 	is_str(client("2001:db8::/33", NULL, "2001:db8:8000::1", "1.1.1.1"), "2001:db8:8000::1", "just outside");
 	is_str(client("10.0.0.0/8", NULL, "::ffff:10.1.2.3", "1.1.1.1"), "1.1.1.1", "IPv4 written as IPv6");

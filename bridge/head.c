@@ -308,25 +308,14 @@ static bool judge_upgrade(const struct text found[N_ONCE], const struct line *li
  * What is handed on: the headers that the bridge reads, or libwebsockets for it. Of others its parser makes what it likes: 4.1.6 hangs up
  * on a name that is the beginning of one it knows ("X: y").
  */
-static const char *const known_names[] = {"host",
-                                          "connection",
-                                          "upgrade",
-                                          "sec-websocket-key",
-                                          "sec-websocket-version",
-                                          "sec-websocket-protocol",
-                                          "origin",
-                                          "authorization",
-                                          "x-forwarded-for",
-                                          "via",
-                                          "content-length",
-                                          "content-type",
-                                          "accept",
-                                          "user-agent",
-                                          "if-none-match",
-                                          "last-event-id",
-                                          "idempotency-key",
-                                          "access-control-request-method",
-                                          "access-control-request-headers"};
+static const char *const known_names[] = {
+	"host", "connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "origin",
+	"authorization", "content-length", "content-type", "accept", "user-agent", "if-none-match", "last-event-id",
+	"idempotency-key", "access-control-request-method",
+	/* of proxies */
+	"via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server",
+	"x-forwarded-port", "x-forwarded-path", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip",
+	"access-control-request-headers"};
 
 /* Drops the other lines of a head that was found good; its headers begin at first. Returns its length. */
 static size_t drop_unknown(char *bytes, size_t first, size_t len)

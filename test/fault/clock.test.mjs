@@ -56,9 +56,13 @@ describe('the clock of the bridge', () => {
 
   before(async () => {
     clock = await Clock.make({ threads: true });
-    scene = await Scene.start('clock, bridge', { bridges: [] });
-    bridge = await Bridge.start(scene.db, [], { env: clock.env });
-    scene.bridges.push(bridge);
+    scene = await Scene.start('clock, bridge', {
+      bridges: [],
+      async prepare({ db, bridges }) {
+        bridge = await Bridge.start(db, [], { env: clock.env });
+        bridges.push(bridge);
+      },
+    });
   });
   after(async () => {
     await clock?.set(0);
@@ -113,8 +117,7 @@ describe('the clock of the database server', () => {
 
   before(async () => {
     clock = await Clock.make();
-    scene = await Scene.start('clock, database', { bridges: [], cluster: { env: clock.env, settings: [`livefeed.retention = '2 h'`] } });
-    for (let n = 0; n < 2; n++) scene.bridges.push(await Bridge.start(scene.db));
+    scene = await Scene.start('clock, database', { bridges: [[], []], cluster: { env: clock.env, settings: [`livefeed.retention = '2 h'`] } });
   });
   after(async () => {
     await scene?.end();

@@ -42,12 +42,17 @@ describe('the network between a bridge and PostgreSQL', { skip }, () => {
     await net.room('database');
     const clients = await net.wire('here', 'bridge');
     wire = await net.wire('bridge', 'database');
-    scene = await Scene.start('network, database', { bridges: [], cluster: { settings: [`listen_addresses='*'`], wrapper: net.inside('database') } });
-    await appendFile(`${scene.cluster.dir}/data/pg_hba.conf`, `host all all ${wire.near}/32 trust\n`);
-    await scene.db.query('SELECT pg_reload_conf()');
-    const dsn = `host=${wire.far} port=${scene.cluster.port} user=bridge dbname=${scene.db.name}${LONG ? '' : ` tcp_user_timeout=${UNANSWERED_MS}`}`;
-    far = await Bridge.start(scene.db, [], { dsn, host: clients.far, wrapper: net.inside('bridge') });
-    scene.bridges.push(far);
+    scene = await Scene.start('network, database', {
+      bridges: [],
+      cluster: { settings: [`listen_addresses='*'`], wrapper: net.inside('database') },
+      async prepare({ cluster, db, bridges }) {
+        await appendFile(`${cluster.dir}/data/pg_hba.conf`, `host all all ${wire.near}/32 trust\n`);
+        await db.query('SELECT pg_reload_conf()');
+        const dsn = `host=${wire.far} port=${cluster.port} user=bridge dbname=${db.name}${LONG ? '' : ` tcp_user_timeout=${UNANSWERED_MS}`}`;
+        far = await Bridge.start(db, [], { dsn, host: clients.far, wrapper: net.inside('bridge') });
+        bridges.push(far);
+      },
+    });
   });
   after(async () => {
     await wire?.heal();

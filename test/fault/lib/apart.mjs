@@ -5,10 +5,10 @@
 //   const skip = apart('network');            // at the top of a test file, before anything else
 //   describe('...', { skip }, ...)            // a reason where the kernel refuses, or who runs it is not root
 //
-// The world begins without any network but a loopback of its own. PostgreSQL's Unix socket is reached from everywhere.
+// The world has no network but a loopback of its own. PostgreSQL's Unix socket is reached from everywhere.
 
-import { execFile, spawnSync } from 'node:child_process';
-import { chown, mkdir, mkdtemp, open, readFile, readdir, rm, statfs } from 'node:fs/promises';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, open, readFile, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
@@ -18,7 +18,10 @@ const run = promisify(execFile);
 
 /** Runs this very file again, apart, and ends with it; returns only there (false), or where it cannot be (a reason). */
 export function apart(name) {
-  if (process.env[MARK] === name) return false;
+  if (process.env[MARK] === name) {
+    execFileSync('ip', ['link', 'set', 'lo', 'up']);
+    return false;
+  }
   const why = refused();
   if (why) {
     console.error(`${name}: SKIPPED, nothing is shown: ${why}`);
@@ -42,7 +45,6 @@ export class Net {
   #wires = 0;
 
   static async make() {
-    await command('ip', 'link', 'set', 'lo', 'up');
     await mkdir('/run/netns', { recursive: true });
     await command('mount', '-t', 'tmpfs', 'tmpfs', '/run/netns');
     return new Net();
@@ -100,29 +102,31 @@ export async function established(pid, port) {
   return lines.filter(([, local, , state]) => local.endsWith(end) && state === ESTABLISHED).length;
 }
 
-/** A small file system: { path, fill, free, room }. */
+/** A small file system in memory that takes the place of a folder, with all that this holds. */
 export class Disk {
-  #filler;
-
-  static async make(megabytes, { at, owner } = {}) {
+  static async under(folder, megabytes) {
     const disk = new Disk();
-    disk.path = at ?? await mkdtemp('/tmp/livefeed-disk-');
-    disk.own = at === undefined;
-    await command('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0755`, 'tmpfs', disk.path);
-    if (owner) await chown(disk.path, owner.uid, owner.gid);
+    const { uid, gid, mode } = await stat(folder);
+    const aside = await mkdtemp('/tmp/livefeed-aside-');
+    await command('mount', '--bind', folder, aside); // what will be hidden
+    await command('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,uid=${uid},gid=${gid},mode=${(mode & 0o7777).toString(8)}`, 'tmpfs', folder);
+    await command('cp', '-a', `${aside}/.`, folder);
+    await command('umount', aside);
+    await rmdir(aside);
+    disk.folder = folder;
+    disk.filler = path.join(folder, 'filler');
     return disk;
   }
 
   /** Bytes that are left. */
   async room() {
-    const { bavail, bsize } = await statfs(this.path);
+    const { bavail, bsize } = await statfs(this.folder);
     return bavail * bsize;
   }
 
-  /** Takes all room that is left, or all but so many bytes. */
+  /** A file takes all room that is left, but for so many bytes. */
   async fill(leave = 0) {
-    this.#filler ??= path.join(this.path, 'filler');
-    const file = await open(this.#filler, 'a');
+    const file = await open(this.filler, 'a');
     try {
       const chunk = Buffer.alloc(65536, 1);
       for (let room = await this.room(); room > leave; room = await this.room()) {
@@ -133,24 +137,19 @@ export class Disk {
     }
   }
 
-  /** Gives it back. */
+  /** Gives so many bytes of it back. */
+  async give(bytes) {
+    const { size } = await stat(this.filler);
+    await truncate(this.filler, Math.max(0, size - bytes));
+  }
+
+  /** Gives it all back. */
   async free() {
-    if (this.#filler) await rm(this.#filler, { force: true });
+    await rm(this.filler, { force: true });
   }
 
+  /** The folder is as it was before. */
   async remove() {
-    await command('umount', '-l', this.path);
-    if (this.own) await rm(this.path, { recursive: true, force: true });
+    await command('umount', '--lazy', this.folder);
   }
-}
-
-/** Moves what a folder holds onto a disk that takes its place. */
-export async function moveOnto(folder, megabytes, owner) {
-  const aside = await mkdtemp('/tmp/livefeed-aside-');
-  await command('cp', '-a', `${folder}/.`, aside);
-  const disk = await Disk.make(megabytes, { at: folder, owner });
-  await command('cp', '-a', `${aside}/.`, folder);
-  await rm(aside, { recursive: true });
-  if ((await readdir(folder)).length === 0 && owner === undefined) throw new Error(`${folder} is empty`);
-  return disk;
 }

@@ -60,13 +60,14 @@ export class Scene {
   #stop = new AbortController();
   #faults = [];
 
-  /** `bridges`: a list of arguments for each; `cluster`: settings of the cluster. */
-  static async start(name, { cluster = {}, bridges = [[]] } = {}) {
+  /** `bridges`: a list of arguments for each; `cluster`: settings of the cluster; `prepare`: what is done before bridges start. */
+  static async start(name, { cluster = {}, bridges = [[]], prepare = () => {} } = {}) {
     const scene = new Scene();
     scene.name = name;
     try {
       scene.cluster = await Cluster.start(cluster);
       scene.db = await scene.cluster.database(SCHEMA);
+      await prepare(scene);
       for (const args of bridges) scene.bridges.push(await Bridge.start(scene.db, args));
     } catch (error) {
       await scene.remove().catch(() => {});

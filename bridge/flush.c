@@ -85,7 +85,7 @@ static int write_some(struct client *client, struct frame *const *frames, size_t
 	return (int)k;
 }
 
-bool flush_client(struct server *server, struct client *client)
+static bool write_client(struct server *server, struct client *client)
 {
 	static struct frame *frames[BATCH_FRAMES];
 	const char *why;
@@ -147,14 +147,21 @@ void flush_unmark(struct server *server, struct client *client)
 	client->prev = client->next = NULL;
 }
 
+bool flush_client(struct server *server, struct client *client)
+{
+	server_set_clock(server);
+	return write_client(server, client);
+}
+
 void flush_all(struct server *server)
 {
+	server_set_clock(server); /* tokens expire: now, not when the loop last woke */
 	/* Those who are marked while we write come in the next turn. */
 	struct client *stop = server->dirty_last;
 	while (server->dirty) {
 		struct client *client = server->dirty;
 		bool was_last = client == stop;
-		if (!flush_client(server, client)) {
+		if (!write_client(server, client)) {
 			lws_set_timeout(client->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 		}
 		if (was_last) {

@@ -113,6 +113,7 @@ void session_reply(struct session *session, struct frame *frame)
 
 size_t session_output(struct session *session, struct frame **frames, size_t max)
 {
+	session_check_expiry(session); /* what waited here is not sent after it either */
 	session->woken = false;
 	size_t n = session->n_frames < max ? session->n_frames : max;
 	for (size_t i = 0; i < n; i++)

@@ -432,9 +432,19 @@ void session_close(struct session *session, enum close_code code, const char *re
 	session_shut(session, code, reason);
 }
 
+void session_check_expiry(struct session *session)
+{
+	if (session->state != SESSION_OPEN || session->hub->wall_s < session->expiry_s)
+		return;
+	outbox_clear(session);
+	session_error(session, NULL, "bad_token", "token is expired", NULL);
+	session_shut(session, CLOSE_TOKEN, "token is expired");
+}
+
 void session_check_deadline(struct session *session)
 {
 	const struct hub *hub = session->hub;
+	session_check_expiry(session);
 	if (session->state >= SESSION_CLOSING)
 		return;
 	int64_t age_ms = hub->now_ms - session->opened_ms;
@@ -443,9 +453,6 @@ void session_check_deadline(struct session *session)
 			metrics.limits[METRIC_LIMIT_IDLE_AUTH]++;
 			refuse_token(session, NULL, "no token came in time");
 		}
-	} else if (hub->wall_s >= session->expiry_s) {
-		session_error(session, NULL, "bad_token", "token is expired", NULL);
-		session_shut(session, CLOSE_TOKEN, "token is expired");
 	} else if (hub->limits.max_session_ms > 0 && age_ms >= hub->limits.max_session_ms) {
 		metrics.limits[METRIC_LIMIT_MAX_SESSION]++;
 		session_shut(session, CLOSE_MAX_SESSION, "session has reached its longest time");

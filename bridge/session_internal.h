@@ -257,6 +257,8 @@ void outbox_clear(struct session *session);
 /* ---- session.c */
 void session_shut(struct session *session, enum close_code code, const char *reason);
 void session_error(struct session *session, const char *ref, const char *code, const char *text, const char *channel);
+/* Ends it, with all that waits in its outbox, if its token's time is over: looked at before anything is sent. */
+void session_check_expiry(struct session *session);
 /* Time-outs of one session. */
 void session_check_deadline(struct session *session);
 /* Asks for the keys that tokens wait for, if that is due. */

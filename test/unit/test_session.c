@@ -211,6 +211,17 @@ static void test_expiry(void)
 	is_int(close_code(&a), 4401, "exp and leeway are over");
 	ok(strstr(next(&a), "token is expired") != NULL, "which is told");
 	world_end();
+
+	/* Between two looks at the deadlines, with events that wait. */
+	world_begin(1 << 20);
+	enter(&a, "42", "");
+	set_clock((int64_t)3629 * 1000);
+	session_error(a.session, NULL, "unavailable", "stands for what waits", NULL);
+	set_clock(1000);
+	ok(strstr(next(&a), "token is expired") != NULL, "nothing that waited goes out after it");
+	is_int(skip(&a), 0, "nor anything else");
+	is_int(close_code(&a), 4401, "but the close");
+	world_end();
 }
 
 static void test_many_deadlines(void)

@@ -32,12 +32,13 @@ export class Session {
    * `answer`: what `since` is answered, where that is not `recovered: true` ({ recovered: false, reason });
    * `stay`: how long it stays on a connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
    * off it stops reading for that long; `forgets`: the share of its new subscriptions that go without a cursor;
-   * `patience`: how long it waits for a pong, in ms; `epochs`: whether the history may end under it (a promotion), of which
+   * `patience`: how long it waits for a pong, in ms; `expires`: its tokens do, on purpose; `epochs`: whether the history may end under it (a promotion), of which
    * it must be told.
    */
-  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, epochs = false, onEvent = () => {}, onStatus = () => {} }) {
-    Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, epochs, onEvent, onStatus });
+  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, expires = false, epochs = false, onEvent = () => {}, onStatus = () => {} }) {
+    Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, expires, epochs, onEvent, onStatus });
     this.stream = checker.stream(name, channels);
+    if (expires) this.stream.mayClose(4401);
     this.checker = checker;
     const first = since === null || answer ? { since, answer: { recovered: undefined, ...answer } } : undefined;
     for (const channel of channels) {
@@ -206,6 +207,7 @@ export class Session {
       case 'welcome':
         return;
       case 'error':
+        if (this.expires && frame.code === 'bad_token') return; // closed with 4401 next
         if (frame.code !== 'unavailable') break;
         this.unavailable++;
         client.socket.terminate(); // the bridge has no database now: come back

@@ -1,0 +1,130 @@
+// Tokens that expire in flight. Under load: no event that was made after `exp` and the leeway
+// reaches anybody, the close is 4401; a fresh `auth` before it goes on without a gap; a
+// resume with a new token loses nothing. And to the frame: the bridge is stopped in the middle of a long
+// replay and of the live stream until the tokens have expired; when it goes on, nothing
+// more is sent but the close.
+// Not here: which tokens are good at all (test/e2e/auth), rights that are taken back (test/e2e/authority).
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Client } from '../e2e/lib/client.mjs';
+import { until, SLOW } from '../e2e/lib/wait.mjs';
+import { lasting, repeatedly, seconds } from './lib/random.mjs';
+import { Scene, stopped } from './lib/scene.mjs';
+
+const UNITS = [1, 2];
+const LEEWAY_S = 1;
+const TTL_S = 2;
+const REPLAY_ROWS = 500;
+const ROW_BYTES = 50_000;
+const RENEW_MS = 800;
+
+const expiryOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url')).exp;
+/** Milliseconds since 1970, with the microseconds. */
+const madeAt = ({ updated_at: at }) => Date.parse(`${at.slice(0, 23)}Z`) + Number(at.slice(23, 26)) / 1000;
+
+describe('a token that expires', () => {
+  let scene;
+
+  before(async () => {
+    scene = await Scene.start('expiry', { bridges: [['--jwt-leeway', `${LEEWAY_S}s`, '--history', '64KiB', '--max-queue', '8MiB']] });
+  });
+  after(async () => {
+    await scene?.end();
+    await scene?.remove();
+  });
+
+  it('under load ends what it allowed, to the moment, and a new one loses nothing', async () => {
+    await scene.begin();
+    const late = [];
+    let turn = Promise.resolve(); // one after the other, over one connection
+    const short = (name, unit) => { turn = turn.then(() => scene.db.token(name, { units: [unit], ttl: `${TTL_S} s` })); return turn; };
+    const expiries = new Map();
+    const expiring = [];
+    const renewing = [];
+    for (const [n, unit] of [...UNITS, ...UNITS, ...UNITS].entries()) {
+      expiring.push(await scene.session(`expires${n}`, {
+        unit, stay: Infinity, expires: true,
+        token: async () => { const token = await short(`expires${n}`, unit); expiries.set(`expires${n}`, expiryOf(token)); return token; },
+        onEvent: (frame, { name }) => {
+          const after = madeAt(frame) - (expiries.get(name) + LEEWAY_S) * 1000;
+          if (after >= 0) late.push(`${name}: made ${after} ms after: ${JSON.stringify(frame)}`);
+        },
+      }));
+    }
+    for (const unit of UNITS) renewing.push(await scene.session(`renews${unit}`, { unit, stay: Infinity, token: () => short(`renews${unit}`, unit) }));
+    for (const unit of UNITS) await scene.session(`whole${unit}`, { unit, stay: Infinity });
+    scene.write(5, { units: UNITS, pace: 10, late: 60 });
+    let renewed = 0;
+    scene.beside((signal) => repeatedly(signal, () => RENEW_MS, async () => {
+      for (const [n, { client, name }] of renewing.entries()) {
+        if (!client || client.closed) continue;
+        client.send({ type: 'auth', token: await short(name, UNITS[n]) });
+        renewed++;
+      }
+    }));
+    try {
+      await lasting(seconds(9) * 1000, scene.signal);
+      const expired = () => expiring.reduce((sum, { stream }) => sum + (stream.closes.get(4401) ?? 0), 0);
+      await until('each to have expired', () => expiring.every(({ stream }) => stream.closes.get(4401) > 0));
+      for (const { stream, name } of renewing) assert.equal(stream.closes.size, 0, `${name} was closed: ${JSON.stringify([...stream.closes])}`);
+      const lateNow = late.length;
+      for (const session of [...expiring, ...renewing]) session.token = await scene.db.token(session.name, { units: UNITS, ttl: '1 day' });
+      for (const { client, token } of renewing) client.send({ type: 'auth', token });
+      await scene.calm();
+      await scene.verdict({ expired: expired(), renewed, sentTooLate: lateNow });
+      assert.deepEqual(late.slice(0, lateNow).slice(0, 5), []);
+    } finally {
+      await scene.end();
+    }
+  });
+
+  it('in the middle of a replay or of the live stream: not a frame after it', async () => {
+    await scene.begin();
+    const since = await scene.db.head();
+    await scene.probe({ unit: 3, body: 'x'.repeat(ROW_BYTES), rows: REPLAY_ROWS });
+    const head = await scene.db.head();
+    const [bridge] = scene.bridges;
+    const open = async (name, ttl) => Client.open(bridge, { token: await scene.db.token(name, { units: [3], ttl }) });
+    const live = await open('live', '4 s');
+    await live.subscribe('items:unit:3', { since: head });
+    const renewed = await open('renewed', '4 s');
+    await renewed.subscribe('items:unit:3', { since: head });
+    await renewed.ask({ type: 'auth', token: await scene.db.token('renewed', { units: [3] }) });
+    const token = await scene.db.token('replays', { units: [3], ttl: '4 s' });
+    const replays = await Client.open(bridge, { token });
+    const expired = () => Date.now() > (expiryOf(token) + LEEWAY_S) * 1000 + 100;
+    const clients = [live, renewed, replays];
+    try {
+      replays.send({ type: 'subscribe', ref: 1, channel: 'items:unit:3', since });
+      let begun;
+      const first = new Promise((resolve) => { begun = resolve; });
+      replays.socket.on('message', () => { if (replays.events().length === 1) begun(bridge.process.kill('SIGSTOP')); });
+      await first;
+      const counts = await stopped([bridge.process.pid], async () => {
+        const key = await scene.probe({ unit: 3 }); // the renewed one has it, the others must not
+        await until('the tokens to expire', expired, 15_000 * SLOW);
+        let seen = -1;
+        await until('what was sent before to be read', () => { const now = replays.events().length; const same = now === seen; seen = now; return same; });
+        assert.ok(seen < REPLAY_ROWS, `the replay was over: ${seen}`);
+        return { key, replayed: seen, live: live.events().length };
+      });
+      await replays.close(4401);
+      await live.close(4401);
+      await renewed.next({ key: counts.key });
+      assert.equal(replays.events().length, counts.replayed, 'nothing of the replay after it');
+      assert.equal(live.events().length, counts.live, 'nothing live after it');
+      // A new token goes on where the old one ended.
+      const [{ id }] = replays.events().slice(-1);
+      const again = await open('replays', '15 min');
+      clients.push(again);
+      await again.subscribe('items:unit:3', { since: `${head.split('-')[0]}-${id}` });
+      await again.next({ key: counts.key }, 30_000 * SLOW);
+      assert.equal(counts.replayed + again.events().length, REPLAY_ROWS + 1);
+      console.log(`expiry: replay cut at ${counts.replayed} of ${REPLAY_ROWS} events, ${again.events().length} after the resume, 0 after exp and leeway`);
+    } finally {
+      for (const client of clients) client.socket.terminate();
+      await scene.end();
+    }
+  });
+});

@@ -65,19 +65,19 @@ describe('a soak', () => {
     for (const unit of UNITS) await scene.session(`goes${unit}`, { unit, stay: 4000, forgets: 0.5 });
     for (const unit of UNITS.slice(0, 2)) await scene.session(`slow${unit}`, { unit, stay: 3000, stall: 2000 });
     for (const user of USERS.slice(0, 3)) await scene.session(`user ${user}`, { user, who: {}, channels: [`items:user:${user}`], stay: 5000 });
-    const writers = scene.write(4, { units: [...UNITS, null], users: USERS, pace: 100, late: 100, body: 400 });
+    scene.write(4, { units: [...UNITS, null], users: USERS, pace: 100, late: 100, body: 400 });
 
     let guests = 0;
     const here = [];
     try {
       // Guests come without a cursor, stay a while and never return.
-      const visiting = scene.beside((signal) => repeatedly(signal, () => chaos.int(50, 400) * GUESTS_EVERY, async () => {
+      scene.beside((signal) => repeatedly(signal, () => chaos.int(50, 400) * GUESTS_EVERY, async () => {
         const unit = chaos.pick(UNITS);
         here.push(await scene.session(`guest${++guests}`, { unit, since: null, stay: 2000, forgets: 0.5, channels: unitChannels(unit, [chaos.pick(['items', 'marks'])]) }));
         if (here.length > 6) here.shift().leave();
       }));
-      const sampling = scene.beside((signal) => repeatedly(signal, () => (SECONDS * 1000) / SAMPLES, sample));
-      await Promise.race([lasting(SECONDS * 1000, scene.signal), visiting, sampling, writers.done]);
+      scene.beside((signal) => repeatedly(signal, () => (SECONDS * 1000) / SAMPLES, sample));
+      await Promise.race([lasting(SECONDS * 1000, scene.signal), scene.faulty]);
       await scene.calm();
       const figures = quarters();
       for (const [who, { rss, descriptors }] of Object.entries(figures)) {

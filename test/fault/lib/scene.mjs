@@ -26,19 +26,22 @@ export async function held(pid) {
   return { rss: kb('VmRSS'), anonymous: kb('RssAnon'), descriptors: (await readdir(`/proc/${pid}/fd`)).length };
 }
 
+/** Signals a process that may be gone. */
+function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
+
 /** Stops processes (SIGSTOP) while the work is done. */
 export async function stopped(pids, work) {
-  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  for (const pid of pids) signal(pid, 'SIGSTOP');
   try {
     return await work();
   } finally {
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGCONT');
-      } catch (error) {
-        if (error.code !== 'ESRCH') throw error;
-      }
-    }
+    for (const pid of pids) signal(pid, 'SIGCONT');
   }
 }
 
@@ -112,6 +115,12 @@ export class Scene {
     fault.catch(() => {}); // seen by calm()
     this.#faults.push(fault);
     return fault;
+  }
+
+  /** Ends early, with an error, when a fault or a writer does. */
+  get faulty() {
+    const never = new Promise(() => {});
+    return Promise.race([...this.#faults, ...this.#writers.map(({ done }) => done)].map((work) => work.then(() => never)));
   }
 
   /** The bridges' connections to the database: [{ pid, name }]; `names`: only those. */

@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "metrics.h"
 #include "request.h"
 
 static const struct {
@@ -66,7 +67,7 @@ static bool find(const char *folder, const char *path, char real[PATH_MAX], stru
 
 int files_serve(struct lws *wsi, const char *folder, const char *path)
 {
-	char real[PATH_MAX], headers[256], tag[64], known[128];
+	char real[PATH_MAX], headers[256 + CORS_MAX_BYTES], cors[CORS_MAX_BYTES], tag[64], known[128];
 	struct stat status;
 	if (!find(folder, path, real, &status)) {
 		return http_error(wsi, 404, "unknown_path", "no such file", false);
@@ -78,6 +79,9 @@ int files_serve(struct lws *wsi, const char *folder, const char *path)
 	if (transport_header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) > 0 && request_tag_known(known, tag)) {
 		return http_answer(wsi, 304, NULL, headers, "", 0, false);
 	}
+	http_cors(wsi, cors);
+	len += snprintf(headers + len, sizeof headers - (size_t)len, "%s", cors);
+	metrics.http_answers[METRIC_STATUS_200]++;
 	int code = lws_serve_http_file(wsi, real, type_of(real), headers, len);
 	if (code < 0 || (code > 0 && transport_completed(wsi))) {
 		return -1;

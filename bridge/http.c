@@ -1,9 +1,12 @@
 /*
- * http.c - plain HTTP: health, readiness, static files; and the form of every answer. The endpoints that serve
+ * http.c - plain HTTP: health, readiness, metrics, static files; and the form of every answer. The endpoints that serve
  * channels over HTTP come with a later version.
  *
+ * Every request gets an answer, and every answer says which pages may read it (cors.h): those of an origin that is not
+ * allowed get 403, whatever they ask for. Cookies are not looked at.
+ *
  * No endpoint takes a body yet. A request that brings one is answered and its connection closed, since what is left
- * unread of a body would be taken for the next request; one whose length nobody can know gets 411.
+ * unread of a body would be taken for the next request.
  */
 #include "transport.h"
 
@@ -11,15 +14,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cors.h"
 #include "log.h"
+#include "metrics.h"
 
-#define ANSWER_MAX_BYTES 8192
+#define HEADERS_MAX_BYTES 2048 /* of an answer */
+#define PATH_MAX_BYTES 4096
 
 static const char *status_text(int status)
 {
 	switch (status) {
 	case 200:
 		return "OK";
+	case 204:
+		return "No Content";
 	case 304:
 		return "Not Modified";
 	case 400:
@@ -49,38 +57,67 @@ static const char *status_text(int status)
 	}
 }
 
-int http_answer(struct lws *wsi, int status, const char *type, const char *headers, const char *body, size_t len,
-                bool end)
+void http_cors(struct lws *wsi, char to[CORS_MAX_BYTES])
 {
-	static unsigned char buffer[LWS_PRE + ANSWER_MAX_BYTES];
-	char *at = (char *)buffer + LWS_PRE, type_line[128] = "", length_line[64] = "";
+	char origin[ORIGIN_MAX_BYTES + 1];
+	bool allowed = transport_origin(lws_context_user(lws_get_context(wsi)), wsi, origin, sizeof origin);
+	cors_lines(allowed ? origin : NULL, to);
+}
+
+/* All of it in one write: what the socket does not take at once, libwebsockets keeps, and goes on with the next request later. */
+static int write_answer(struct lws *wsi, const char *head, size_t head_len, const char *body, size_t len)
+{
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0) {
+		len = 0;
+	}
+	unsigned char *buffer = malloc(LWS_PRE + head_len + len);
+	if (!buffer) {
+		return -1;
+	}
+	memcpy(buffer + LWS_PRE, head, head_len);
+	memcpy(buffer + LWS_PRE + head_len, body, len);
+	int code = lws_write(wsi, buffer + LWS_PRE, head_len + len, LWS_WRITE_HTTP);
+	free(buffer);
+	return code;
+}
+
+/* cors: the lines that say who may read it. */
+static int answer(struct lws *wsi, int status, const char *type, const char *headers, const char *cors,
+                  const char *body, size_t len, bool end)
+{
+	char head[HEADERS_MAX_BYTES], type_line[128] = "", length_line[64] = "";
+	metrics.http_answers[metrics_status(status)]++;
 	if (type) {
 		snprintf(type_line, sizeof type_line, "Content-Type: %s\r\n", type);
 	}
-	if (status != 304) {
+	if (status != 304 && status != 204) {
 		snprintf(length_line, sizeof length_line, "Content-Length: %zu\r\n", len);
 	}
-	int n = snprintf(at, ANSWER_MAX_BYTES, "HTTP/1.1 %d %s\r\n%s%s%s%s\r\n", status, status_text(status), type_line,
-	                 length_line, headers, end ? "Connection: close\r\n" : "");
-	if (n < 0 || (size_t)n + len > ANSWER_MAX_BYTES) {
-		log_error("an HTTP answer of %d is too long", status);
+	int n = snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\n%s%s%s%s%s\r\n", status, status_text(status), type_line,
+	                 length_line, headers, cors, end ? "Connection: close\r\n" : "");
+	if (n < 0 || (size_t)n >= sizeof head) {
+		log_error("the headers of an HTTP answer of %d are too long", status);
 		return -1;
 	}
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) <= 0) {
-		memcpy(at + n, body, len);
-		n += (int)len;
-	}
-	if (lws_write(wsi, (unsigned char *)at, (size_t)n, LWS_WRITE_HTTP) < 0 || end) {
+	if (write_answer(wsi, head, (size_t)n, body, len) < 0 || end) {
 		return -1; /* closes once it is written */
 	}
 	return transport_completed(wsi) ? -1 : 0;
+}
+
+int http_answer(struct lws *wsi, int status, const char *type, const char *headers, const char *body, size_t len,
+                bool end)
+{
+	char cors[CORS_MAX_BYTES];
+	http_cors(wsi, cors);
+	return answer(wsi, status, type, headers, cors, body, len, end);
 }
 
 int http_error(struct lws *wsi, int status, const char *code, const char *message, bool end)
 {
 	char body[512];
 	int len = snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", code, message);
-	const char *headers = status == 405   ? "Cache-Control: no-store\r\nAllow: GET, HEAD\r\n"
+	const char *headers = status == 405   ? "Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n"
 	                      : status == 503 ? "Cache-Control: no-store\r\nRetry-After: 2\r\n"
 	                                      : "Cache-Control: no-store\r\n";
 	return http_answer(wsi, status, "application/json", headers, body, (size_t)len, end);
@@ -91,23 +128,69 @@ static int answer_json(struct lws *wsi, const char *body)
 	return http_answer(wsi, 200, "application/json", "Cache-Control: no-store\r\n", body, strlen(body), false);
 }
 
-/* Content-Length is there and not 0: also where it is doubled, negative or no number. */
-static bool has_body(struct lws *wsi)
+int http_refuse_origin(struct lws *wsi, bool end)
 {
-	char value[32];
-	int len = transport_header(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, value, sizeof value);
-	return len < 0 || (len > 0 && strcmp(value, "0") != 0);
+	struct server *server = lws_context_user(lws_get_context(wsi));
+	char origin[ORIGIN_MAX_BYTES + 1], path[PATH_MAX_BYTES], address[ADDRESS_MAX_BYTES];
+	transport_origin(server, wsi, origin, sizeof origin);
+	transport_client_address(server, wsi, address, sizeof address);
+	metrics.origins_refused++;
+	struct log_field fields[] = {{"origin", origin},
+	                             {"path", transport_path(server, wsi, path, sizeof path) ? path : NULL},
+	                             {"address", address},
+	                             {NULL, NULL}};
+	log_bounded(LOG_TOPIC_REQUEST, fields, "origin is not in --allowed-origins");
+	return http_error(wsi, 403, "forbidden", "this origin is not allowed", end);
+}
+
+static bool is_method(struct lws *wsi, enum lws_token_indexes method)
+{
+	return lws_hdr_total_length(wsi, method) > 0;
+}
+
+/* What may be asked of us: the answer to OPTIONS, the same for every path. */
+static int answer_options(struct server *server, struct lws *wsi, bool end)
+{
+	char origin[ORIGIN_MAX_BYTES + 1], cors[CORS_MAX_BYTES];
+	transport_origin(server, wsi, origin, sizeof origin);
+	cors_preflight_lines(origin, cors);
+	return answer(wsi, 204, NULL, "Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n", cors, "", 0, end);
+}
+
+static int answer_ready(struct server *server, struct lws *wsi)
+{
+	const char *why = server->draining ? "shutting down" : server->settings.not_ready(server->settings.arg);
+	return why ? http_error(wsi, 503, "unavailable", why, false) : answer_json(wsi, "{\"status\":\"ready\"}\n");
+}
+
+/* What both listeners serve. False: path is none of these. */
+static bool serve_operator(struct server *server, struct lws *wsi, const char *path, int *code)
+{
+	if (strcmp(path, "/healthz") == 0) {
+		*code = answer_json(wsi, "{\"status\":\"alive\"}\n");
+	} else if (strcmp(path, "/readyz") == 0) {
+		*code = answer_ready(server, wsi);
+	} else if (strcmp(path, "/metrics") == 0) {
+		*code = monitor_metrics(server, wsi);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 int http_request(struct server *server, struct lws *wsi)
 {
-	char path[4096];
+	char path[PATH_MAX_BYTES], origin[ORIGIN_MAX_BYTES + 1];
 	const struct config *config = server->settings.config;
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0) {
-		return http_error(wsi, 411, "bad_message", "send the length of the body", true);
+	bool body = gate_request(transport_gate(wsi))->body > 0;
+	int code;
+	if (!transport_origin(server, wsi, origin, sizeof origin)) {
+		return http_refuse_origin(wsi, body);
 	}
-	bool body = has_body(wsi);
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0 && lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) <= 0) {
+	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
+		return answer_options(server, wsi, body);
+	}
+	if (!is_method(wsi, WSI_TOKEN_GET_URI) && !is_method(wsi, WSI_TOKEN_HEAD_URI)) {
 		return http_error(wsi, 405, "bad_message", "only GET and HEAD here", true);
 	}
 	if (body) {
@@ -116,15 +199,11 @@ int http_request(struct server *server, struct lws *wsi)
 	if (!transport_path(server, wsi, path, sizeof path)) {
 		return http_error(wsi, 404, "unknown_path", "nothing here", false);
 	}
-	if (strcmp(path, "/healthz") == 0) {
-		return answer_json(wsi, "{\"status\":\"alive\"}\n");
+	if (serve_operator(server, wsi, path, &code)) {
+		return code;
 	}
-	if (strcmp(path, "/readyz") == 0) {
-		const char *why = server->draining ? "shutting down" : server->settings.not_ready(server->settings.arg);
-		return why ? http_error(wsi, 503, "unavailable", why, false) : answer_json(wsi, "{\"status\":\"ready\"}\n");
-	}
-	if (!transport_origin_allowed(server, wsi)) {
-		return http_error(wsi, 403, "forbidden", "this origin is not allowed", false);
+	if (monitor_owns(wsi)) {
+		return http_error(wsi, 404, "unknown_path", "nothing here", false);
 	}
 	if (strcmp(path, "/ws") == 0 || strncmp(path, "/ws/", 4) == 0) {
 		return http_answer(wsi, 426, "text/plain", "Upgrade: websocket\r\nCache-Control: no-store\r\n",

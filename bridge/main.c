@@ -26,6 +26,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "notify.h"
+#include "process.h"
 #include "server.h"
 #include "session.h"
 #include "setup.h"
@@ -50,7 +51,8 @@ static struct bridge {
 	struct database *database;
 	struct tail *tail;
 	struct server *server;
-	struct listeners *listeners;
+	struct listeners *listeners, *metrics_listener; /* the second: NULL without --metrics-listen */
+	uint64_t caught_up_ms; /* when all that the database was known to have had been read */
 	uv_signal_t terminate, interrupt, hangup;
 	uv_prepare_t prepare;
 	uv_idle_t busy; /* keeps the loop from sleeping while replays can go on */
@@ -81,11 +83,52 @@ static void on_prepare(uv_prepare_t *prepare)
 	hub_sweep(bridge.hub);
 }
 
+/* ---- what is measured */
+
+static bool is_caught_up(void)
+{
+	return tail_is_live(bridge.tail) && metrics.tail_head >= metrics.database_head;
+}
+
+static void note_caught_up(void)
+{
+	if (is_caught_up()) {
+		bridge.caught_up_ms = uv_now(&bridge.loop);
+	}
+}
+
+/* The deliveries of a page of events were written just now. */
+static void note_written(void)
+{
+	struct timespec now;
+	if (metrics_delivering()) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		metrics_flushed((int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	}
+}
+
+static void measure(void *arg)
+{
+	(void)arg;
+	process_measure();
+	metrics.history_bytes = history_bytes(bridge.history);
+	metrics.history_events = history_end(bridge.history) - history_first(bridge.history);
+	metrics.queries_waiting = database_waiting(bridge.database);
+	metrics.database_live = tail_is_live(bridge.tail);
+	metrics.ticker = tail_is_ticker(bridge.tail);
+	if (metrics.database_head < metrics.tail_head) {
+		metrics.database_head = metrics.tail_head; /* it was asked before that tick was made */
+	}
+	metrics.tail_lag_us = is_caught_up() ? 0 : (int64_t)(uv_now(&bridge.loop) - bridge.caught_up_ms) * 1000;
+}
+
 static void on_second(uv_timer_t *timer)
 {
 	(void)timer;
 	server_set_clock(bridge.server);
 	hub_check_deadlines(bridge.hub);
+	note_caught_up();
+	log_tell_dropped();
 }
 
 static void on_watchdog(uv_timer_t *timer)
@@ -115,6 +158,8 @@ static void on_advance(void *arg, int64_t head)
 	(void)arg;
 	hub_advance(bridge.hub, head);
 	server_flush(bridge.server); /* before anything else is asked of the database */
+	note_written();
+	note_caught_up();
 }
 
 static void on_live(void *arg, bool live, const char *why)
@@ -284,7 +329,10 @@ static bool reload(void)
 static void on_hangup(uv_signal_t *handle, int number)
 {
 	(void)handle, (void)number;
-	if (reload()) {
+	if (!reload()) {
+		metrics.reloads_refused++;
+	} else {
+		metrics.reloads++;
 		log_info("SIGHUP: configuration and keys were read again");
 	}
 }
@@ -318,7 +366,7 @@ static bool start_parts(void)
 	struct tail_events events = {NULL,    on_restart, on_event,    on_advance,
 	                             on_live, on_reload,  on_unusable, count_sessions};
 	bridge.tail = tail_new(&bridge.loop, &tail, &events);
-	struct server_settings server = {&bridge.loop, bridge.hub, bridge.catalog, config, not_ready, NULL};
+	struct server_settings server = {&bridge.loop, bridge.hub, bridge.catalog, config, not_ready, measure, NULL};
 	bridge.server = bridge.tail ? server_new(&server) : NULL;
 	return bridge.server != NULL;
 }
@@ -377,6 +425,7 @@ static bool all_done(void)
 static void stop_parts(bool started)
 {
 	listen_close(bridge.listeners);
+	listen_close(bridge.metrics_listener); /* while clients are sent away it still tells */
 	if (started) {
 		tail_stop(bridge.tail);
 		run_until(tail_done);
@@ -402,6 +451,19 @@ static void stop_parts(bool started)
 	}
 }
 
+static bool open_metrics_listener(char **error)
+{
+	struct list address = {&bridge.config->metrics_listen, 1};
+	if (!bridge.config->metrics_listen) {
+		return true;
+	}
+	bridge.metrics_listener = listen_open(&bridge.loop, &address, monitor_adopt, bridge.server, error);
+	if (bridge.metrics_listener) {
+		listen_start(bridge.metrics_listener);
+	}
+	return bridge.metrics_listener != NULL;
+}
+
 static int serve(void)
 {
 	char *error = NULL;
@@ -413,12 +475,14 @@ static int serve(void)
 		return EXIT_FAILURE;
 	}
 	bridge.listeners = listen_open(&bridge.loop, &bridge.config->listen, server_adopt, bridge.server, &error);
-	if (!bridge.listeners) {
+	if (!bridge.listeners || !open_metrics_listener(&error)) {
 		log_error("%s", error ? error : "out of memory");
 		free(error);
 		stop_parts(false);
 		return EXIT_FAILURE;
 	}
+	process_begin();
+	bridge.caught_up_ms = uv_now(&bridge.loop);
 	start_loop();
 	listen_start(bridge.listeners);
 	tail_start(bridge.tail);

@@ -64,23 +64,19 @@ bool transport_path(const struct server *server, struct lws *wsi, char *to, size
 	char *uri = NULL;
 	int len = 0;
 	return lws_http_get_uri_and_method(wsi, &uri, &len) >= 0 && uri && len > 0 &&
-	       request_path_below(server->testing ? "/" : server->settings.config->base_path,
+	       request_path_below(server->testing || monitor_owns(wsi) ? "/" : server->settings.config->base_path,
 	                          (struct text){uri, (size_t)len}, to, size);
 }
 
-bool transport_origin_allowed(const struct server *server, struct lws *wsi)
+int transport_file(struct lws *wsi)
 {
-	char origin[512], host[512];
-	int origin_len = transport_header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin);
-	int host_len = transport_header(wsi, WSI_TOKEN_HOST, host, sizeof host);
-	return origin_len >= 0 &&
-	       origin_is_allowed(&server->settings.config->allowed_origins, origin, host_len > 0 ? host : NULL);
+	/* Kept with 1 added; libwebsockets no longer knows it after it is closed. */
+	return (int)(intptr_t)lws_get_opaque_user_data(wsi) - 1;
 }
 
 struct gate *transport_gate(struct lws *wsi)
 {
-	/* The number of its file, and 1: after it is closed, when libwebsockets no longer knows it. */
-	return gate_of((int)(intptr_t)lws_get_opaque_user_data(wsi) - 1);
+	return gate_of(transport_file(wsi));
 }
 
 int transport_completed(struct lws *wsi)
@@ -120,7 +116,8 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return 0;
 	case LWS_CALLBACK_WSI_DESTROY:
 		server->connections--;
-		gate_close((int)(intptr_t)lws_get_opaque_user_data(wsi) - 1);
+		monitor_gone(wsi);
+		gate_close(transport_file(wsi));
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
 		return is_refused(wsi, &status) ? status : websocket_confirm(server, wsi);

@@ -22,6 +22,7 @@ struct server_settings {
 	const struct config *config; /* not copied: valid until the next server_configure */
 	/* Why requests cannot be served now, for /readyz; NULL: they can. */
 	const char *(*not_ready)(void *arg);
+	void (*measure)(void *arg); /* brings metrics' gauges up to date, before they are shown */
 	void *arg;
 };
 
@@ -30,6 +31,7 @@ struct server *server_new(const struct server_settings *settings);
 /* After a reload: other limits and origins, and certificates read again. */
 void server_configure(struct server *server, const struct config *config);
 void server_adopt(void *server, int fd); /* as listen.c calls it */
+void monitor_adopt(void *server, int fd); /* the same, of --metrics-listen */
 /* Sends what the sessions have for their clients; called before the loop sleeps. */
 /* Tells the hub what time it is: before what depends on it, since the loop may have slept. */
 void server_set_clock(struct server *server);

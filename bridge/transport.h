@@ -10,6 +10,7 @@
 
 #include <libwebsockets.h>
 
+#include "cors.h"
 #include "gate.h"
 #include "origin.h"
 #include "server.h"
@@ -58,13 +59,21 @@ int transport_header(struct lws *wsi, enum lws_token_indexes token, char *to, si
 bool transport_argument(struct lws *wsi, const char *name, char *to, size_t size);
 /* The request's path below the base path, beginning with '/', into to. False: not below it, or it holds a NUL. */
 bool transport_path(const struct server *server, struct lws *wsi, char *to, size_t size);
-bool transport_origin_allowed(const struct server *server, struct lws *wsi);
 /* The answer is given: in place of lws_http_transaction_completed. Not 0: the connection has to be closed. */
 int transport_completed(struct lws *wsi);
 /* The connection of fd is libwebsockets', and closed by it. False: out of memory; it is not. */
 bool transport_adopt(struct server *server, int fd, bool tls);
+/* The number of its file, also while it is being closed; -1: libwebsockets' own. */
+int transport_file(struct lws *wsi);
 /* Its gate; NULL: it has none. */
 struct gate *transport_gate(struct lws *wsi);
+
+/* peer.c: the address of the connection itself, "unix" of a Unix socket. */
+void transport_peer(struct lws *wsi, char *to, size_t size);
+/* The client's, behind proxies that are trusted. */
+void transport_client_address(const struct server *server, struct lws *wsi, char *to, size_t size);
+/* May a page of the request's Origin talk to us? The Origin into to; "": none. */
+bool transport_origin(const struct server *server, struct lws *wsi, char *to, size_t size);
 
 /* upgrade.c: the subprotocols that the client offered, unfiltered; 0: none, -1: too long. */
 int upgrade_offered(struct lws *wsi, char *to, size_t size);
@@ -96,6 +105,16 @@ int http_answer(struct lws *wsi, int status, const char *type, const char *heade
                 bool end);
 /* As PROTOCOL.md has them; message must need no escaping. */
 int http_error(struct lws *wsi, int status, const char *code, const char *message, bool end);
+/* A foreign Origin: 403, logged and counted. */
+int http_refuse_origin(struct lws *wsi, bool end);
+/* The header lines that say which pages may read an answer; in all that http_answer makes. */
+void http_cors(struct lws *wsi, char to[CORS_MAX_BYTES]);
+
+/* monitor.c: /metrics */
+int monitor_metrics(struct server *server, struct lws *wsi);
+/* Did it come by --metrics-listen? */
+bool monitor_owns(struct lws *wsi);
+void monitor_gone(struct lws *wsi);
 
 /* files.c: --static. path begins with '/'. */
 int files_serve(struct lws *wsi, const char *folder, const char *path);

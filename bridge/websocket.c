@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <arpa/inet.h>
 
 #include "jsontext.h"
 #include "log.h"
@@ -67,17 +65,17 @@ static bool request_path(const struct server *server, struct lws *wsi, char *to,
 /* 0: go on; 1: refused. In this callback `in` may be freed memory: it is not even passed on. */
 int websocket_confirm(struct server *server, struct lws *wsi)
 {
-	char value[64], path[CHANNEL_NAME_MAX_BYTES * 4];
+	char value[ORIGIN_MAX_BYTES + 1], path[CHANNEL_NAME_MAX_BYTES * 4];
 	const struct config *config = server->settings.config;
 	if (transport_header(wsi, WSI_TOKEN_UPGRADE, value, sizeof value) <= 0 || strcasecmp(value, "websocket") != 0) {
 		http_error(wsi, 400, "bad_message", "the only upgrade is to websocket", true);
 	} else if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) <= 0) {
 		http_error(wsi, 405, "bad_message", "a WebSocket begins with GET", true);
-	} else if (!request_path(server, wsi, path, sizeof path) ||
+	} else if (!transport_origin(server, wsi, value, sizeof value)) {
+		http_refuse_origin(wsi, true);
+	} else if (monitor_owns(wsi) || !request_path(server, wsi, path, sizeof path) ||
 	           (!is_plain(path) && !catalog_has_path(server->settings.catalog, (struct text){path, strlen(path)}))) {
 		http_error(wsi, 404, "unknown_path", "no WebSocket here", true);
-	} else if (!transport_origin_allowed(server, wsi)) {
-		http_error(wsi, 403, "forbidden", "this origin is not allowed", true);
 	} else if (transport_header(wsi, WSI_TOKEN_VERSION, value, sizeof value) <= 0 || strcmp(value, "13") != 0) {
 		http_answer(wsi, 426, "text/plain", "Sec-WebSocket-Version: 13\r\n", "", 0, true);
 	} else if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) <= 0 || lws_hdr_total_length(wsi, WSI_TOKEN_HOST) <= 0) {
@@ -90,21 +88,6 @@ int websocket_confirm(struct server *server, struct lws *wsi)
 		return 0;
 	}
 	return 1;
-}
-
-static void peer_address(struct lws *wsi, char *to, size_t size)
-{
-	struct sockaddr_storage address;
-	socklen_t len = sizeof address;
-	snprintf(to, size, "unix");
-	if (getpeername(lws_get_socket_fd(wsi), (struct sockaddr *)&address, &len) != 0) {
-		return;
-	}
-	if (address.ss_family == AF_INET) {
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&address)->sin_addr, to, (socklen_t)size);
-	} else if (address.ss_family == AF_INET6) {
-		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&address)->sin6_addr, to, (socklen_t)size);
-	}
 }
 
 /* The token that came with the handshake, by the first carrier that has one; NULL: none. Points into buffer. */
@@ -141,7 +124,7 @@ static bool count_address(struct server *server, struct client *client, const ch
 int websocket_established(struct server *server, struct lws *wsi, struct client *client)
 {
 	static char buffer[TOKEN_MAX_BYTES];
-	char path[CHANNEL_NAME_MAX_BYTES * 4], flag[8], peer[ADDRESS_MAX_BYTES], address[ADDRESS_MAX_BYTES];
+	char path[CHANNEL_NAME_MAX_BYTES * 4], flag[8], address[ADDRESS_MAX_BYTES];
 	client->wsi = wsi;
 	server->websockets++;
 	bool known = request_path(server, wsi, path, sizeof path);
@@ -156,10 +139,7 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS]++;
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections") ? 0 : -1;
 	}
-	peer_address(wsi, peer, sizeof peer);
-	int forwarded = transport_header(wsi, WSI_TOKEN_X_FORWARDED_FOR, buffer, sizeof buffer);
-	origin_client_address(&server->settings.config->trusted_proxies, peer, forwarded > 0 ? buffer : NULL, address,
-	                      sizeof address);
+	transport_client_address(server, wsi, address, sizeof address);
 	if (!count_address(server, client, address)) {
 		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_ADDRESS]++;
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;

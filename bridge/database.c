@@ -6,8 +6,11 @@
  * QUEUE_TIMEOUT_MS is answered unavailable: long enough for a restart of PostgreSQL to pass unnoticed, short enough
  * that no client waits without an answer. Each job is answered exactly once, whatever happens to its connection.
  *
- * Definitions are loaded by a job of three queries in a row. Who asks while one is loading waits for the next, since
- * the change that he asks for may have come after the first query.
+ * Definitions are loaded by a job of four queries in a row, five where the revocations are wanted. Who asks while one
+ * is loading waits for the next, since the change that he asks for may have come after the first query.
+ *
+ * The authorizer is the application's function and may be slow: it has a queue of its own and at most half of the
+ * connections, and the server ends it after AUTHORIZE_STATEMENT_TIMEOUT.
  */
 #include "database.h"
 
@@ -26,6 +29,9 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define QUERY_TIMEOUT_MS 10000
 #define PAGE_TIMEOUT_MS 30000
+#define AUTHORIZE_STATEMENT_TIMEOUT "5s"
+#define STATEMENT_TIMEOUT "60s" /* what connection.c sets */
+#define AUTHORIZE_COMPLAIN_MS 1000 /* one line in the log for all its errors in that time */
 #define QUEUE_TIMEOUT_MS 8000
 #define CHECK_EVERY_MS 500 /* for jobs that have waited too long */
 #define BACKOFF_FIRST_MS 50
@@ -34,7 +40,7 @@
 #define PAGE_BYTES "524288"
 #define PAGE_ROWS_MAX 500
 
-enum job_kind { JOB_ROW, JOB_CURSOR, JOB_PAGE, JOB_DEFINITIONS };
+enum job_kind { JOB_ROW, JOB_CURSOR, JOB_PAGE, JOB_DEFINITIONS, JOB_AUTHORIZE };
 
 struct job {
 	struct job *next;
@@ -43,7 +49,7 @@ struct job {
 	uint64_t queued_ms;
 	uint64_t queued_ns, sent_ns; /* for metrics; sent: 0 while it waits */
 	int64_t id; /* cursor's, or where the page begins */
-	char *first, *second; /* feed and key; epoch; feed */
+	char *first, *second; /* feed and key; epoch; feed; claims */
 	enum row_status row; /* the answer of a row look-up that got none */
 };
 
@@ -56,6 +62,7 @@ struct slot {
 	struct database *database;
 	struct connection *connection;
 	struct job *job; /* NULL: idle */
+	bool hasty; /* its statement_timeout is that of the authorizer */
 };
 
 struct waiter { /* for definitions */
@@ -71,6 +78,12 @@ struct database {
 	struct slot *slots;
 	size_t n_slots, queue_max;
 	struct queue queue;
+	struct queue authorize; /* JOB_AUTHORIZE alone */
+	size_t n_authorizing;
+	bool authorize_next; /* of one connection: whose turn it is */
+	uint64_t complained_ms, unsaid; /* errors of the authorizer */
+	bool wants_revocations; /* the load under way brings them */
+	PGresult *authority; /* what it has of livefeed.authority() */
 	struct queue refused; /* answered without a query, at the next turn of the loop: never inside the asking */
 	uv_timer_t *check; /* runs while jobs wait */
 	struct backoff backoff;
@@ -97,6 +110,7 @@ static enum metric_query metric_of(const struct job *job)
 		[JOB_CURSOR] = METRIC_QUERY_CURSOR,
 		[JOB_PAGE] = METRIC_QUERY_PAGE,
 		[JOB_DEFINITIONS] = METRIC_QUERY_DEFINITIONS,
+		[JOB_AUTHORIZE] = METRIC_QUERY_AUTHORIZER,
 	};
 	return of[job->kind];
 }
@@ -120,6 +134,8 @@ static void definitions_done(struct database *database, bool ok)
 		catalog_load_abort(database->load);
 		database->load = NULL;
 	}
+	PQclear(database->authority);
+	database->authority = NULL;
 	database->loading = NULL;
 	if (ok && database->hub) {
 		hub_definitions_changed(database->hub);
@@ -147,6 +163,8 @@ static void give_up(struct database *database, struct job *job)
 		/* nobody is left to hear it */
 	} else if (job->kind == JOB_ROW) {
 		hub_answer_row(database->hub, job->request, job->row, NULL);
+	} else if (job->kind == JOB_AUTHORIZE) {
+		hub_answer_authorize(database->hub, job->request, AUTHORIZE_UNAVAILABLE, (struct text){NULL, 0});
 	} else if (job->kind == JOB_CURSOR) {
 		hub_answer_cursor(database->hub, job->request, CURSOR_UNAVAILABLE, 0);
 	} else {
@@ -176,10 +194,13 @@ static void on_check(uv_timer_t *timer)
 	while ((refused = pop(&database->refused)) != NULL) {
 		give_up(database, refused);
 	}
-	while (database->queue.first && now_ms - database->queue.first->queued_ms >= QUEUE_TIMEOUT_MS) {
-		give_up(database, pop(&database->queue));
+	struct queue *queues[] = {&database->queue, &database->authorize};
+	for (size_t i = 0; i < 2; i++) {
+		while (queues[i]->first && now_ms - queues[i]->first->queued_ms >= QUEUE_TIMEOUT_MS) {
+			give_up(database, pop(queues[i]));
+		}
 	}
-	if (!database->queue.first) {
+	if (!database->queue.first && !database->authorize.first) {
 		uv_timer_stop(database->check);
 	}
 	dispatch(database);
@@ -197,7 +218,7 @@ static void push(struct database *database, struct job *job)
 {
 	job->queued_ms = uv_now(database->loop);
 	job->queued_ns = uv_hrtime();
-	append(&database->queue, job);
+	append(job->kind == JOB_AUTHORIZE ? &database->authorize : &database->queue, job);
 	if (!uv_is_active((uv_handle_t *)database->check)) {
 		uv_timer_start(database->check, on_check, CHECK_EVERY_MS, CHECK_EVERY_MS);
 	}
@@ -236,7 +257,7 @@ static void refuse(struct database *database, struct job *job)
 static void submit(struct database *database, struct job *job)
 {
 	/* At the bound: refused at once rather than late. */
-	if (database->queue.n >= database->queue_max) {
+	if (database->queue.n + database->authorize.n >= database->queue_max) {
 		refuse(database, job);
 	} else {
 		push(database, job);
@@ -269,6 +290,13 @@ static void ask_page(void *arg, struct request *request, int64_t after_id, const
 	struct job *job = new_job(JOB_PAGE, request);
 	job->first = copy(feed, strlen(feed));
 	job->id = after_id;
+	submit(arg, job);
+}
+
+static void ask_authorizer(void *arg, struct request *request, struct text claims)
+{
+	struct job *job = new_job(JOB_AUTHORIZE, request);
+	job->first = copy(claims.bytes, claims.len);
 	submit(arg, job);
 }
 
@@ -420,6 +448,48 @@ static void answer_page(struct database *database, struct job *job, const PGresu
 	free_job(job);
 }
 
+/*
+ * An error of the application's function: said with its SQLSTATE and message (never the claims), but not for each of ten
+ * thousand tokens.
+ */
+static void complain(struct database *database, const PGresult *result)
+{
+	uint64_t now_ms = uv_now(database->loop);
+	if (database->complained_ms && now_ms - database->complained_ms < AUTHORIZE_COMPLAIN_MS) {
+		database->unsaid++;
+		return;
+	}
+	log_warn("the authorizer failed (%llu more since this was last said): %s", (unsigned long long)database->unsaid,
+	         connection_error(result));
+	database->complained_ms = now_ms;
+	database->unsaid = 0;
+}
+
+/* Errors that say nothing of the claims: asked again, the answer may be another. */
+static bool is_passing(const char *sqlstate)
+{
+	return strncmp(sqlstate, "40", 2) == 0 || strncmp(sqlstate, "53", 2) == 0 || strncmp(sqlstate, "57", 2) == 0;
+}
+
+static void answer_authorize(struct database *database, struct job *job, const PGresult *result)
+{
+	enum authorize_status status = AUTHORIZE_OK;
+	struct text json = {NULL, 0};
+	if (!result || !database->hub) {
+		give_up(database, job);
+		return;
+	}
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 || PQnfields(result) != 1) {
+		complain(database, result);
+		metrics.query_failures[METRIC_QUERY_AUTHORIZER]++;
+		status = is_passing(connection_sqlstate(result)) ? AUTHORIZE_UNAVAILABLE : AUTHORIZE_FAILED;
+	} else {
+		json = rows_text(result, 0, 0);
+	}
+	hub_answer_authorize(database->hub, job->request, status, json);
+	free_job(job);
+}
+
 /* ---- connections */
 
 static void answered(struct connection *connection, PGresult *result, void *arg)
@@ -433,13 +503,25 @@ static void answered(struct connection *connection, PGresult *result, void *arg)
 		answer_row(slot->database, job, result);
 	} else if (job->kind == JOB_CURSOR) {
 		answer_cursor(slot->database, job, result);
+	} else if (job->kind == JOB_AUTHORIZE) {
+		slot->database->n_authorizing--;
+		answer_authorize(slot->database, job, result);
 	} else {
 		answer_page(slot->database, job, result);
 	}
 	dispatch(slot->database);
 }
 
-/* The three queries of JOB_DEFINITIONS: each answer asks the next. */
+/* What the load found of the authority takes effect, together with the rest of it. */
+static void commit_authority(struct database *database)
+{
+	if (database->hub) {
+		hub_set_authority(database->hub, rows_text(database->authority, 0, 0), rows_int8(database->authority, 0, 1),
+		                  database->wants_revocations);
+	}
+}
+
+/* The queries of JOB_DEFINITIONS: each answer asks the next. */
 static void end_definitions(struct slot *slot, bool ok)
 {
 	struct database *database = slot->database;
@@ -452,17 +534,49 @@ static void end_definitions(struct slot *slot, bool ok)
 		catalog_load_commit(database->catalog, database->load);
 		database->load = NULL;
 		free_job(job);
+		commit_authority(database);
 		definitions_done(database, true);
 	}
 	dispatch(database);
 }
 
+static void got_revocations(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	bool ok = usable("reading livefeed.revocations", result, 4);
+	(void)connection;
+	if (ok && slot->database->hub) {
+		definitions_take_revocations(slot->database->hub, result);
+	}
+	end_definitions(slot, ok);
+}
+
+static void got_authority(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	struct database *database = slot->database;
+	if (!usable("livefeed.authority", result, 2) || PQntuples(result) != 1) {
+		end_definitions(slot, false);
+		return;
+	}
+	connection_keep_result(connection);
+	database->authority = result;
+	if (database->wants_revocations) {
+		connection_query(connection, DEFINITIONS_REVOCATIONS_SQL, 0, NULL, true, PAGE_TIMEOUT_MS, got_revocations,
+		                 slot);
+	} else {
+		end_definitions(slot, true);
+	}
+}
+
 static void got_keys(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	(void)connection;
-	end_definitions(slot, usable("reading livefeed.keys", result, 2) &&
-	                          definitions_take_keys(slot->database->access, result));
+	if (!usable("reading livefeed.keys", result, 2) || !definitions_take_keys(slot->database->access, result)) {
+		end_definitions(slot, false);
+		return;
+	}
+	connection_query(connection, DEFINITIONS_AUTHORITY_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_authority, slot);
 }
 
 static void got_paths(struct connection *connection, PGresult *result, void *arg)
@@ -485,14 +599,50 @@ static void got_feeds(struct connection *connection, PGresult *result, void *arg
 	connection_query(connection, DEFINITIONS_PATHS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_paths, slot);
 }
 
+static void run(struct slot *slot, struct job *job);
+
+static void timeout_set(struct connection *connection, PGresult *result, void *arg)
+{
+	struct slot *slot = arg;
+	struct job *job = slot->job;
+	(void)connection;
+	if (result && PQresultStatus(result) == PGRES_COMMAND_OK) {
+		slot->hasty = job->kind == JOB_AUTHORIZE;
+		run(slot, job);
+	} else {
+		answered(connection, NULL, slot);
+	}
+}
+
+/* Does the connection's statement_timeout fit? Only the authorizer's and that of pages matter. False: it is being set first. */
+static bool fits(struct slot *slot, const struct job *job)
+{
+	bool hasty = job->kind == JOB_AUTHORIZE;
+	if (slot->hasty == hasty || (!hasty && job->kind != JOB_PAGE)) {
+		return true;
+	}
+	connection_query(slot->connection,
+	                 hasty ? "SET statement_timeout = '" AUTHORIZE_STATEMENT_TIMEOUT "'"
+	                       : "SET statement_timeout = '" STATEMENT_TIMEOUT "'",
+	                 0, NULL, true, QUERY_TIMEOUT_MS, timeout_set, slot);
+	return false;
+}
+
 static void run(struct slot *slot, struct job *job)
 {
 	char id[24];
 	snprintf(id, sizeof id, "%lld", (long long)job->id);
 	slot->job = job;
+	if (!fits(slot, job)) {
+		return;
+	}
 	job->sent_ns = uv_hrtime();
 	metrics_observe(&metrics.query_waits, (int64_t)(job->sent_ns - job->queued_ns) / 1000);
-	if (job->kind == JOB_ROW) {
+	if (job->kind == JOB_AUTHORIZE) {
+		const char *params[] = {job->first};
+		connection_query(slot->connection, "SELECT livefeed.authorize($1)::pg_catalog.text", 1, params, true,
+		                 QUERY_TIMEOUT_MS, answered, slot);
+	} else if (job->kind == JOB_ROW) {
 		const char *params[] = {job->first, job->second};
 		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params,
 		                 true, QUERY_TIMEOUT_MS, answered, slot);
@@ -508,6 +658,7 @@ static void run(struct slot *slot, struct job *job)
 		                 true, PAGE_TIMEOUT_MS, answered, slot);
 	} else {
 		slot->database->load = catalog_load_begin();
+		slot->database->wants_revocations = slot->database->hub && hub_wants_revocations(slot->database->hub);
 		if (!slot->database->load) {
 			end_definitions(slot, false);
 			return;
@@ -516,18 +667,38 @@ static void run(struct slot *slot, struct job *job)
 	}
 }
 
+/* The authorizer never has more than half of the connections. */
+static bool may_authorize(const struct database *database)
+{
+	return database->authorize.first && database->n_authorizing < (database->n_slots > 1 ? database->n_slots / 2 : 1);
+}
+
+/* The next job that may run, of both queues in turn. */
+static struct job *next_job(struct database *database)
+{
+	if (may_authorize(database) && (database->authorize_next || !database->queue.first)) {
+		database->n_authorizing++;
+		database->authorize_next = false;
+		return pop(&database->authorize);
+	}
+	database->authorize_next = true;
+	return pop(&database->queue);
+}
+
 /* Gives waiting jobs to idle connections, and opens one more where none is left. */
 static void dispatch(struct database *database)
 {
 	bool opening = false;
-	for (size_t i = 0; i < database->n_slots && database->queue.first; i++) {
+	for (size_t i = 0; i < database->n_slots && (database->queue.first || database->authorize.first); i++) {
 		struct slot *slot = &database->slots[i];
-		if (connection_is_ready(slot->connection) && !slot->job) {
-			run(slot, pop(&database->queue));
+		struct job *job;
+		if (connection_is_ready(slot->connection) && !slot->job && (job = next_job(database)) != NULL) {
+			run(slot, job);
 		}
 		opening = opening || (connection_is_open(slot->connection) && !connection_is_ready(slot->connection));
 	}
-	if (!database->queue.first || opening || uv_now(database->loop) < database->open_after_ms) {
+	bool waiting = database->queue.first || may_authorize(database);
+	if (!waiting || opening || uv_now(database->loop) < database->open_after_ms) {
 		return;
 	}
 	for (size_t i = 0; i < database->n_slots; i++) {
@@ -552,6 +723,7 @@ static void on_ready(struct connection *connection, void *arg)
 {
 	struct slot *slot = arg;
 	(void)connection;
+	slot->hasty = false;
 	backoff_reset(&slot->database->backoff);
 	slot->database->open_after_ms = 0;
 	dispatch(slot->database);
@@ -564,7 +736,7 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 	(void)connection;
 	log_debug("a connection of the pool is lost: %s", message); /* the tail says it aloud */
 	database->open_after_ms = uv_now(database->loop) + backoff_next_ms(&database->backoff);
-	if (database->queue.first) {
+	if (database->queue.first || database->authorize.first) {
 		/* the check, twice a second, opens the next */
 		uv_timer_start(database->check, on_check, database->open_after_ms - uv_now(database->loop) + 1, CHECK_EVERY_MS);
 	}
@@ -574,12 +746,12 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 
 struct session_backend database_backend(struct database *database)
 {
-	return (struct session_backend){database, ask_row, ask_cursor, ask_page, ask_definitions};
+	return (struct session_backend){database, ask_row, ask_cursor, ask_page, ask_definitions, ask_authorizer};
 }
 
 size_t database_waiting(const struct database *database)
 {
-	return database->queue.n;
+	return database->queue.n + database->authorize.n;
 }
 
 void database_attach(struct database *database, struct hub *hub)
@@ -609,6 +781,7 @@ struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connect
 	database->queue_max = queue_max;
 	database->queue.last = &database->queue.first;
 	database->refused.last = &database->refused.first;
+	database->authorize.last = &database->authorize.first;
 	database->backoff =
 		(struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
 	database->slots = calloc(n_connections, sizeof *database->slots);
@@ -650,7 +823,8 @@ void database_free(struct database *database)
 		}
 	}
 	struct job *job;
-	while ((job = pop(&database->queue)) != NULL || (job = pop(&database->refused)) != NULL) {
+	while ((job = pop(&database->queue)) != NULL || (job = pop(&database->authorize)) != NULL ||
+	       (job = pop(&database->refused)) != NULL) {
 		give_up(database, job);
 	}
 	free(database->slots);

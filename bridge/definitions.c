@@ -86,3 +86,11 @@ bool definitions_take_keys(struct access *access, const PGresult *result)
 	free(keys);
 	return ok;
 }
+
+void definitions_take_revocations(struct hub *hub, const PGresult *result)
+{
+	for (int row = 0; row < PQntuples(result); row++) {
+		hub_take_revocation(hub, rows_text(result, row, 0), rows_text(result, row, 1), rows_text(result, row, 2),
+		                    rows_int8(result, row, 3));
+	}
+}

@@ -1,6 +1,6 @@
 /*
- * definitions.h - what livefeed.feeds, livefeed.paths and livefeed.keys return, put into the catalog and the keys.
- * For database.c, which does the asking.
+ * definitions.h - what livefeed.feeds, livefeed.paths, livefeed.keys, livefeed.authority() and livefeed.revocations return,
+ * put into the catalog, the keys and the hub. For database.c, which does the asking.
  */
 #ifndef LIVEFEED_DEFINITIONS_H
 #define LIVEFEED_DEFINITIONS_H
@@ -10,16 +10,20 @@
 #include "access.h"
 #include "catalog.h"
 #include "connection.h"
+#include "session.h"
 
 /* One query each; results binary, to be taken in this order. */
 #define DEFINITIONS_FEEDS_SQL                                                                                          \
 	"SELECT feed, declared, has_unit, has_users, durable, latest_only, key_columns, roles FROM livefeed.feeds"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
 #define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"
+#define DEFINITIONS_AUTHORITY_SQL "SELECT authorizer, token_max_age_s FROM livefeed.authority()"
+#define DEFINITIONS_REVOCATIONS_SQL "SELECT user_id, session, kind, before FROM livefeed.revocations"
 
 /* False: out of memory, or malformed. */
 bool definitions_take_feeds(struct catalog_load *load, const PGresult *result);
 bool definitions_take_paths(struct catalog_load *load, const PGresult *result);
 bool definitions_take_keys(struct access *access, const PGresult *result);
+void definitions_take_revocations(struct hub *hub, const PGresult *result);
 
 #endif

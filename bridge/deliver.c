@@ -136,7 +136,7 @@ static bool receives(struct hub *hub, const struct match *match, struct subscrip
                      const struct feed *feed, const struct event *event)
 {
 	const struct replay *replay = subscription->replay;
-	if (replay != NULL && (!match->row || replay->after >= event->id))
+	if (replay != NULL && (!match->row || replay->after >= event->id || subscription->session->doubted))
 		return false;
 	if (match->check &&
 	    !access_may_receive(hub->access, subscription->session->principal, feed, match->channel->scope, event)) {

@@ -32,6 +32,19 @@ void tail_restart(struct tail *tail, const char *epoch, int64_t head, const char
 	tail->history++;
 	metrics.tail_head = metrics.database_head = head;
 	tail->events.restart(tail->events.arg, tail->epoch, head, reason);
+	tail_reload(tail); /* what control events told may have been missed: it is all read again first */
+}
+
+/* Of the control events, these tell all there is to know. */
+static bool says_all(struct text kind)
+{
+	static const char *const kinds[] = {"disconnect", "reauthorize"};
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		if (kind.len == strlen(kinds[i]) && memcmp(kind.bytes, kinds[i], kind.len) == 0) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /*
@@ -92,9 +105,13 @@ static bool forward_part(struct tail *tail, int from)
 		free_page(tail, from, true);
 		return true;
 	}
-	if (page->row == 0) {
+	if (!page->begun) {
+		page->begun = true;
 		begin_page(tail, page);
 		page->asked_in = tail->history;
+		if (tail->blocked) {
+			return false;
+		}
 	}
 	for (int rows = 0; page->row < last && rows < PART_ROWS && bytes < PART_BYTES; rows++) {
 		struct event event;
@@ -118,7 +135,7 @@ static bool forward_part(struct tail *tail, int from)
 		bytes += event.body.len;
 		tail->events.event(tail->events.arg, own);
 		event_unref(own);
-		if (event.flags & EVENT_CONTROL) {
+		if ((event.flags & EVENT_CONTROL) && !says_all(event.feed)) {
 			tail->events.advance(tail->events.arg, tail->after);
 			tail_reload(tail);
 			return false;
@@ -160,6 +177,7 @@ void tail_take_page(struct tail *tail, int from, PGresult *result, const struct 
 	struct page *page = &tail->pages[from];
 	page->result = result;
 	page->row = 0;
+	page->begun = false;
 	page->asked_after = asked_after;
 	page->mark = *mark;
 	if (!uv_is_active((uv_handle_t *)tail->more)) {

@@ -21,7 +21,8 @@ struct hub *hub_new(struct access *access, struct catalog *catalog, struct histo
 		return NULL;
 	hub->route = route_new();
 	hub->users = user_counts_new();
-	if (hub->route == NULL || hub->users == NULL) {
+	if (!authority_begin(hub) || hub->route == NULL || hub->users == NULL) {
+		authority_end(hub);
 		route_free(hub->route);
 		user_counts_free(hub->users);
 		free(hub);
@@ -43,6 +44,7 @@ void hub_free(struct hub *hub)
 		session_gone(hub->sessions);
 	hub_sweep(hub);
 	page_forget(hub, true);
+	authority_end(hub);
 	while (hub->requests != NULL)
 		request_free(hub->requests);
 	route_free(hub->route);
@@ -121,7 +123,8 @@ bool hub_pump(struct hub *hub)
 	check_some_deadlines(hub);
 	if (hub->draining)
 		drain_some(hub);
-	session_pump_keys(hub);
+	admission_pump(hub);
+	authority_pump(hub);
 	recheck_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
@@ -136,6 +139,7 @@ void hub_sweep(struct hub *hub)
 	while (hub->closed != NULL) {
 		struct session *session = hub->closed;
 		hub->closed = session->next;
+		free(session->close_text);
 		free(session);
 	}
 }
@@ -176,7 +180,8 @@ static void restart_channel(struct channel *channel, void *arg)
 	for (uint32_t i = 0; i < channel->n; i++) {
 		struct subscription *subscription = channel->subscriptions[i];
 		struct replay *replay = subscription->replay;
-		if (replay != NULL && (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING)) {
+		if (replay != NULL &&
+		    (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING || replay->state == REPLAY_DOUBTED)) {
 			replay->after = head; /* its right is still in question; what it goes on from is not */
 			replay->elder = false;
 			if (replay->page != NULL)
@@ -195,6 +200,7 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 	history_begin(hub->history, epoch, head);
 	metrics.tail_head = head;
 	hub->restarts++;
+	hub->authority_known = false; /* control events may have been missed */
 	page_forget(hub, true);
 	struct restart restart = {hub, reason != NULL ? reason : "epoch"};
 	route_each(hub->route, (struct text){NULL, 0}, restart_channel, &restart);
@@ -217,6 +223,7 @@ void hub_live(struct hub *hub, bool live)
 void hub_definitions_changed(struct hub *hub)
 {
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
-		if (session->state == SESSION_OPEN)
+		if (session->state == SESSION_OPEN && !session->doubted) /* else it is about to be judged anyway */
 			session_recheck(session, true);
+	attempts_find_feeds(hub);
 }

@@ -148,7 +148,9 @@ static void on_restart(void *arg, const char *epoch, int64_t head, const char *r
 static void on_event(void *arg, struct event *event)
 {
 	(void)arg;
-	if (!(event->flags & EVENT_CONTROL)) {
+	if (event->flags & EVENT_CONTROL) {
+		hub_control(bridge.hub, event);
+	} else {
 		hub_event(bridge.hub, event);
 	}
 }

@@ -499,6 +499,30 @@ void message_free_claims(struct json_claims *claims)
 	memset(claims, 0, sizeof *claims);
 }
 
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\0'; /* cut out */
+}
+
+/* Cuts out the member whose value stands at `at`: with its name, and a comma, after it or else before it. */
+static void cut_member(char *text, size_t len, size_t at, size_t value_len)
+{
+	size_t begin = at, end = at + value_len, comma;
+
+	while (text[--begin] != '"')
+		; /* the end of its name, in which no quote stands */
+	while (text[--begin] != '"')
+		;
+	for (comma = end; comma < len && is_space(text[comma]); comma++)
+		;
+	if (comma == len || text[comma] != ',')
+		for (comma = begin - 1; is_space(text[comma]); comma--)
+			;
+	memset(text + begin, '\0', end - begin);
+	if (text[comma] == ',')
+		text[comma] = '\0';
+}
+
 size_t message_claims_key(const char *text, size_t len, char *key)
 {
 	struct json_wanted varying[] = {{.name = "exp"}, {.name = "iat"}, {.name = "nbf"}, {.name = "jti"}};
@@ -507,17 +531,13 @@ size_t message_claims_key(const char *text, size_t len, char *key)
 
 	if (!json_check(text, len, varying, sizeof varying / sizeof *varying, &fault))
 		return 0;
-	for (size_t at = 0; at < len;) {
-		const struct text *skipped = NULL;
-
-		for (size_t i = 0; i < sizeof varying / sizeof *varying; i++)
-			if (varying[i].value.bytes == text + at)
-				skipped = &varying[i].value;
-		if (skipped != NULL)
-			at += skipped->len;
-		else
-			key[n++] = text[at++];
-	}
+	memcpy(key, text, len);
+	for (size_t i = 0; i < sizeof varying / sizeof *varying; i++)
+		if (varying[i].value.bytes != NULL)
+			cut_member(key, len, (size_t)(varying[i].value.bytes - text), varying[i].value.len);
+	for (size_t at = 0; at < len; at++)
+		if (key[at] != '\0')
+			key[n++] = key[at];
 	return n;
 }
 

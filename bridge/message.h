@@ -86,7 +86,7 @@ bool message_parse_claims(const char *text, size_t len, const char *claim_user, 
                           const char *claim_roles, struct json_claims *out, const char **error);
 void message_free_claims(struct json_claims *claims);
 /*
- * A token's claims without the values of those that differ from token to token (exp, iat, nbf, jti), into key of at least
+ * A token's claims without those that differ from token to token (exp, iat, nbf, jti), into key of at least
  * len bytes: equal for tokens that say the same. text has passed message_parse_claims. Returns the length.
  */
 size_t message_claims_key(const char *text, size_t len, char *key);

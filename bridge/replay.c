@@ -48,6 +48,8 @@ static void list_append(struct replay_list *list, struct replay *replay)
 void replay_move(struct hub *hub, struct replay *replay, enum replay_state state)
 {
 	struct session *session = replay->subscription->session;
+	if (session->doubted)
+		state = REPLAY_DOUBTED; /* whatever it could go on with */
 	if (replay->state == REPLAY_BLOCKED)
 		session->n_blocked--;
 	if (state == REPLAY_BLOCKED)
@@ -75,8 +77,8 @@ bool replay_start(struct subscription *subscription, int64_t after, bool elder)
 	replay->subscription = subscription;
 	replay->after = after;
 	replay->elder = elder;
-	replay->state = REPLAY_READY;
-	list_append(&subscription->session->hub->replays[REPLAY_READY], replay);
+	replay->state = subscription->session->doubted ? REPLAY_DOUBTED : REPLAY_READY;
+	list_append(&subscription->session->hub->replays[replay->state], replay);
 	subscription->replay = replay;
 	metrics.replays++;
 	return true;
@@ -109,6 +111,27 @@ bool replay_lag(struct session *session, int64_t after)
 void replay_release(struct replay *replay)
 {
 	replay_move(replay->subscription->session->hub, replay, REPLAY_READY);
+}
+
+bool replay_doubt(struct subscription *subscription)
+{
+	struct hub *hub = subscription->session->hub;
+	if (subscription->replay == NULL && !replay_start(subscription, history_head(hub->history), false))
+		return false;
+	struct replay *replay = subscription->replay;
+	if (replay->recheck != NULL) {
+		replay->recheck->replay = NULL; /* its answer would be older than the doubt */
+		replay->recheck = NULL;
+	}
+	replay_move(hub, replay, REPLAY_DOUBTED);
+	return true;
+}
+
+void replay_undoubt(struct session *session)
+{
+	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next)
+		if (s->replay != NULL && s->replay->state == REPLAY_DOUBTED)
+			replay_move(session->hub, s->replay, REPLAY_READY);
 }
 
 void replay_drop(struct subscription *subscription)

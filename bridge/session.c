@@ -5,7 +5,8 @@
  *      one within idle_auth_ms.
  *   2. A good token: `welcome`, OPEN, and the subscriptions of the path it came by. A later one that names the same user
  *      replaces the first; what it no longer covers ends (recheck.c).
- *   3. Messages are read one by one; a bad one is answered `error`, too many of them close 4400.
+ *   3. Messages are read one by one; a bad one is answered `error`, too many of them close 4400. While a token cannot be
+ *      judged yet (admission.c), those behind it are held, and then handled in order: a client may send all it wants at once.
  *   4. Whatever ends it calls session_shut: CLOSING. From here on nothing is appended to the outbox; what is in it goes out,
  *      then the transport sends the close code.
  *   5. session_gone: the connection is no more. CLOSED: everything it holds is let go, and the struct itself is freed at
@@ -47,6 +48,28 @@ void session_shut(struct session *session, enum close_code code, const char *rea
 void session_error(struct session *session, const char *ref, const char *code, const char *text, const char *channel)
 {
 	session_reply(session, message_error(ref, code, text, channel));
+}
+
+/* What of the text a close frame has room for: whole characters of valid UTF-8. */
+static size_t reason_len(struct text reason)
+{
+	size_t len = 0;
+	while (len < reason.len) {
+		size_t n = utf8_sequence(reason.bytes + len, reason.len - len);
+		if (n == 0 || len + n > DISCONNECT_REASON_MAX_BYTES)
+			break;
+		len += n;
+	}
+	return len;
+}
+
+void session_disconnect(struct session *session, struct text reason)
+{
+	if (session->state >= SESSION_CLOSING)
+		return;
+	if (reason.len > 0)
+		session->close_text = strndup(reason.bytes, reason_len(reason));
+	session_shut(session, CLOSE_DISCONNECTED, session->close_text != NULL ? session->close_text : "disconnected");
 }
 
 static void path_free(struct session_path *path)
@@ -162,34 +185,24 @@ static void subscribe_path(struct session *session)
 	path_free(path);
 }
 
-static void refuse_token(struct session *session, const char *ref, const char *reason)
-{
-	metrics.auth_failures[metrics_auth(reason)]++;
-	log_info("token refused: %s", reason);
-	session_error(session, ref, "bad_token", reason, NULL);
-	session_shut(session, CLOSE_TOKEN, reason);
-}
-
-static void welcome(struct session *session, const char *ref)
+void session_welcome(struct session *session, const char *ref)
 {
 	struct hub *hub = session->hub;
 	session_reply(session, message_welcome(ref, session->principal->user, history_epoch(hub->history),
-	                                       history_head(hub->history), session->principal->exp_s,
+	                                       history_head(hub->history), session->token->exp_s,
 	                                       (int)(hub->limits.heartbeat_ms / 1000)));
 }
 
-/* The first token: OPEN, unless the user has too many sessions. */
-static void admit(struct session *session, struct principal *principal, const char *ref)
+/* OPEN, unless the user has too many sessions. */
+void session_admit(struct session *session, const char *ref)
 {
 	struct hub *hub = session->hub;
-	uint32_t n = user_counts_add(hub->users, principal->user);
+	uint32_t n = user_counts_add(hub->users, session->principal->user);
 	if (n == 0) {
-		principal_unref(principal);
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
 	}
-	session->principal = principal;
-	session->expiry_s = access_expiry_s(hub->access, principal);
+	session->counted = true;
 	if (hub->limits.max_sessions_per_user > 0 && n > (uint64_t)hub->limits.max_sessions_per_user) {
 		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_USER]++;
 		session_error(session, NULL, "rate_limited", "this user has too many connections", NULL);
@@ -197,124 +210,14 @@ static void admit(struct session *session, struct principal *principal, const ch
 		return;
 	}
 	set_state(session, SESSION_OPEN);
-	welcome(session, ref);
+	session_welcome(session, ref);
 	subscribe_path(session);
-}
-
-/*
- * The database's key may have been changed a moment ago, with the news of it still on its way here: a token that names a key we
- * do not know waits until the keys were read once more. False: out of memory.
- */
-static bool wait_for_keys(struct session *session, const char *token, size_t len, const char *ref)
-{
-	struct hub *hub = session->hub;
-	struct request *request = request_new(hub, REQUEST_TOKEN, session);
-	if (request == NULL)
-		return false;
-	request->token = strndup(token, len);
-	request->ref = ref != NULL ? strdup(ref) : NULL;
-	if (request->token == NULL || (ref != NULL && request->ref == NULL)) {
-		request_free(request);
-		return false;
-	}
-	request->next = hub->tokens;
-	hub->tokens = request;
-	session->token_waits = request;
-	return true;
-}
-
-/* Without the database, a refusal would send the client for a token that is no better. */
-static void token_unavailable(struct session *session, const char *ref)
-{
-	session_error(session, ref, "unavailable", "the database cannot be asked at present", NULL);
-	if (session->state == SESSION_GREETING)
-		session_shut(session, CLOSE_TRY_LATER, "try again later");
-}
-
-static void judge_token(struct session *session, const char *token, size_t len, const char *ref, bool may_wait)
-{
-	struct hub *hub = session->hub;
-	if (!hub->begun) {
-		/* The database's own keys are not known yet: a refusal would send the client for a token that is no better. */
-		session_error(session, ref, "unavailable", "the database has not been reached yet", NULL);
-		session_shut(session, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	const char *reason = "token is refused";
-	struct principal *principal = access_verify(hub->access, token, len, hub->wall_s, &reason);
-	if (principal == NULL) {
-		if (!may_wait || !access_lacks_key(hub->access, token, len) || !wait_for_keys(session, token, len, ref))
-			refuse_token(session, ref, reason);
-		return;
-	}
-	if (session->state == SESSION_GREETING) {
-		admit(session, principal, ref);
-		return;
-	}
-	if (strcmp(principal->user, session->principal->user) != 0) {
-		principal_unref(principal);
-		refuse_token(session, ref, "token names another user");
-		return;
-	}
-	principal_unref(session->principal);
-	session->principal = principal;
-	session->expiry_s = access_expiry_s(hub->access, principal);
-	welcome(session, ref);
-	session_recheck(session, false);
-}
-
-static void authenticate(struct session *session, const char *token, size_t len, const char *ref)
-{
-	if (session->token_waits != NULL) {
-		session->token_waits->session = NULL; /* the later one counts */
-		session->token_waits = NULL;
-	}
-	judge_token(session, token, len, ref, true);
-}
-
-/* At most one question at a time, and one in KEYS_ASK_EVERY_MS: tokens with made-up names of keys cost us little. */
-void session_pump_keys(struct hub *hub)
-{
-	if (hub->tokens == NULL || hub->keys_request != NULL ||
-	    (hub->keys_asked_ms != 0 && hub->now_ms - hub->keys_asked_ms < KEYS_ASK_EVERY_MS))
-		return;
-	struct request *request = request_new(hub, REQUEST_KEYS, NULL);
-	if (request == NULL)
-		return; /* later */
-	hub->keys_request = request;
-	hub->keys_asked_ms = hub->now_ms;
-	hub->tokens_asked = hub->tokens;
-	hub->tokens = NULL;
-	hub->backend.reload_definitions(hub->backend.arg, request);
-}
-
-void session_answer_keys(struct hub *hub, struct request *request, bool answered)
-{
-	struct request *token = hub->tokens_asked;
-	hub->tokens_asked = NULL;
-	hub->keys_request = NULL;
-	request_free(request);
-	while (token != NULL) {
-		struct request *next = token->next;
-		struct session *session = token->session;
-		if (session != NULL) {
-			session->token_waits = NULL;
-			if (session->state >= SESSION_CLOSING)
-				; /* over */
-			else if (answered)
-				judge_token(session, token->token, strlen(token->token), token->ref, false);
-			else
-				token_unavailable(session, token->ref);
-		}
-		request_free(token);
-		token = next;
-	}
 }
 
 void session_authenticate(struct session *session, const char *token, size_t len)
 {
-	if (session->state == SESSION_GREETING)
-		authenticate(session, token, len, NULL);
+	if (session->state == SESSION_GREETING && session->token_waits == NULL)
+		session_judge_token(session, token, len, NULL);
 }
 
 static void count_bad(struct session *session, enum close_code code, const char *reason)
@@ -366,7 +269,7 @@ static void receive_open(struct session *session, const struct message *message)
 	struct hub *hub = session->hub;
 	switch (message->type) {
 	case MESSAGE_AUTH:
-		authenticate(session, message->token, message->token_len, message->ref);
+		session_judge_token(session, message->token, message->token_len, message->ref);
 		break;
 	case MESSAGE_SUBSCRIBE:
 		session_subscribe(session, message->ref, message->channel, message->since, message->snapshot);
@@ -384,24 +287,25 @@ static void receive_open(struct session *session, const struct message *message)
 	}
 }
 
-void session_receive(struct session *session, const char *text, size_t len)
+static void refuse_rate(struct session *session, const char *ref)
 {
-	if (session->state >= SESSION_CLOSING)
-		return;
-	metrics.messages_received++;
-	bool within_rate = take_credit(session);
+	metrics.limits[METRIC_LIMIT_RATE]++;
+	session_error(session, ref, "rate_limited", "too many messages a second", NULL);
+	count_bad(session, CLOSE_LIMIT, "too many messages");
+}
+
+static void handle(struct session *session, const char *text, size_t len, bool within_rate)
+{
 	const char *error = "message is not understood";
 	char *ref = NULL;
 	struct message *message = message_parse(text, len, &error, &ref);
 	if (session->state == SESSION_GREETING) {
 		if (message != NULL && message->type == MESSAGE_AUTH)
-			authenticate(session, message->token, message->token_len, message->ref);
+			session_judge_token(session, message->token, message->token_len, message->ref);
 		else
-			refuse_token(session, ref, "the first message must be auth");
+			session_refuse_token(session, ref, "the first message must be auth");
 	} else if (!within_rate) {
-		metrics.limits[METRIC_LIMIT_RATE]++;
-		session_error(session, ref, "rate_limited", "too many messages a second", NULL);
-		count_bad(session, CLOSE_LIMIT, "too many messages");
+		refuse_rate(session, ref);
 	} else if (message == NULL) {
 		session_error(session, ref, "bad_message", error, NULL);
 		count_bad(session, CLOSE_BAD_MESSAGES, "too many bad messages");
@@ -410,6 +314,79 @@ void session_receive(struct session *session, const char *text, size_t len)
 	}
 	message_free(message);
 	free(ref);
+}
+
+/* ---- messages behind a token that waits */
+
+static struct held *unhold(struct session *session)
+{
+	struct held *held = session->held_first;
+	session->held_first = held->next;
+	session->held_bytes -= sizeof(*held) + held->len;
+	session->hub->held_bytes -= sizeof(*held) + held->len;
+	return held;
+}
+
+static void drop_held(struct session *session)
+{
+	while (session->held_first != NULL)
+		free(unhold(session));
+}
+
+/* An empty queue takes a message of any size. */
+static void hold(struct session *session, const char *text, size_t len)
+{
+	struct hub *hub = session->hub;
+	size_t size = sizeof(struct held) + len;
+	if (session->held_bytes > 0 && session->held_bytes + size > HELD_MAX_BYTES) {
+		session_error(session, NULL, "rate_limited", "too many messages wait for the token to be judged", NULL);
+		session_shut(session, CLOSE_LIMIT, "too many messages before the token was judged");
+		return;
+	}
+	struct held *held = hub->held_bytes + size <= HELD_ALL_MAX_BYTES ? malloc(size) : NULL;
+	if (held == NULL) {
+		session_shut(session, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	held->next = NULL;
+	held->len = len;
+	memcpy(held->text, text, len);
+	if (session->held_first != NULL)
+		session->held_last->next = held;
+	else
+		session->held_first = held;
+	session->held_last = held;
+	session->held_bytes += size;
+	hub->held_bytes += size;
+}
+
+void session_release_held(struct session *session)
+{
+	if (session->releasing)
+		return; /* by whoever called us */
+	session->releasing = true;
+	while (session->held_first != NULL && session->token_waits == NULL && session->state < SESSION_CLOSING) {
+		struct held *held = unhold(session);
+		handle(session, held->text, held->len, true);
+		free(held);
+	}
+	session->releasing = false;
+	if (session->state >= SESSION_CLOSING)
+		drop_held(session);
+}
+
+void session_receive(struct session *session, const char *text, size_t len)
+{
+	if (session->state >= SESSION_CLOSING)
+		return;
+	metrics.messages_received++;
+	bool within_rate = take_credit(session);
+	if (session->token_waits == NULL)
+		handle(session, text, len, within_rate);
+	else if (within_rate)
+		hold(session, text, len);
+	else
+		refuse_rate(session, NULL);
 }
 
 void session_close(struct session *session, enum close_code code, const char *reason)
@@ -448,10 +425,15 @@ void session_check_deadline(struct session *session)
 	if (session->state >= SESSION_CLOSING)
 		return;
 	int64_t age_ms = hub->now_ms - session->opened_ms;
-	if (session->state == SESSION_GREETING) {
+	if (session->state == SESSION_GREETING && session->token_waits != NULL) {
+		if (hub->now_ms - session->token_waits->since_ms >= TOKEN_WAIT_MAX_MS) {
+			session_token_unavailable(session, session->token_waits->ref);
+			token_wait_end(session);
+		}
+	} else if (session->state == SESSION_GREETING) {
 		if (hub->limits.idle_auth_ms > 0 && age_ms >= hub->limits.idle_auth_ms) {
 			metrics.limits[METRIC_LIMIT_IDLE_AUTH]++;
-			refuse_token(session, NULL, "no token came in time");
+			session_refuse_token(session, NULL, "no token came in time");
 		}
 	} else if (hub->limits.max_session_ms > 0 && age_ms >= hub->limits.max_session_ms) {
 		metrics.limits[METRIC_LIMIT_MAX_SESSION]++;
@@ -469,14 +451,18 @@ void session_gone(struct session *session)
 		return;
 	set_state(session, SESSION_CLOSED);
 	session_forget(session);
+	authority_forget_session(session);
+	drop_held(session);
 	outbox_clear(session);
 	path_free(session->path);
 	session->path = NULL;
-	if (session->principal != NULL) {
+	user_index_remove(hub->by_user, &session->by_token_user);
+	user_index_remove(hub->by_user, &session->by_user);
+	if (session->counted)
 		user_counts_remove(hub->users, session->principal->user);
-		principal_unref(session->principal);
-		session->principal = NULL;
-	}
+	principal_unref(session->token);
+	principal_unref(session->principal);
+	session->token = session->principal = NULL;
 	if (hub->deadline_cursor == session)
 		hub->deadline_cursor = session->next;
 	if (session->prev != NULL)

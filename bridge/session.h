@@ -63,8 +63,12 @@ struct session_backend {
 	void (*read_page)(void *arg, struct request *request, int64_t after_id, const char *feed);
 	/* reload the definitions now (a channel names an unknown feed) -> hub_answer_definitions. Coalesced by the backend. */
 	void (*reload_definitions)(void *arg, struct request *request);
+	/* authorize(claims): what the authorizer says of these claims (JSON) -> hub_answer_authorize */
+	void (*authorize)(void *arg, struct request *request, struct text claims);
 };
 
+/* FAILED: the function raised an error, which is in our log. */
+enum authorize_status { AUTHORIZE_OK, AUTHORIZE_FAILED, AUTHORIZE_UNAVAILABLE };
 enum row_status { ROW_FOUND, ROW_ABSENT, ROW_SPELLING, ROW_UNAVAILABLE };
 enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_UNAVAILABLE };
 
@@ -102,6 +106,17 @@ void hub_advance(struct hub *hub, int64_t head); /* everything up to head was gi
 void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *reason);
 /* The database was lost or came back: `status` to all, pong's live. */
 void hub_live(struct hub *hub, bool live);
+/* A control event of the stream, in its order: disconnect and reauthorize. Others are not looked at. */
+void hub_control(struct hub *hub, const struct event *event);
+/*
+ * Who answers for tokens without units, and for how long tokens with a sid count. Told with every load of the definitions,
+ * before hub_definitions_changed. authorizer: a fingerprint, NULL where none is set. revocations: they were loaded as
+ * well (hub_take_revocation), because hub_wants_revocations said so when the load began: the stream began, or began anew.
+ */
+void hub_set_authority(struct hub *hub, struct text authorizer, int64_t token_max_age_s, bool revocations);
+bool hub_wants_revocations(const struct hub *hub);
+/* kind: 'disconnect' or 'reauthorize'; session bytes NULL: all of the user's. */
+void hub_take_revocation(struct hub *hub, struct text user, struct text session, struct text kind, int64_t before_s);
 /* Definitions were reloaded: subscriptions that are no longer allowed end with `unsubscribed`. */
 void hub_definitions_changed(struct hub *hub);
 /* Closes all with 1001, spread over drain_ms; no new sessions. */
@@ -114,6 +129,8 @@ void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_sta
 void hub_answer_page(struct hub *hub, struct request *request, enum cursor_status status, const char *epoch,
                      struct event *const *events, size_t n, int64_t up_to);
 void hub_answer_definitions(struct hub *hub, struct request *request, bool ok);
+/* json: the result, borrowed; bytes NULL: the authorizer returned NULL. */
+void hub_answer_authorize(struct hub *hub, struct request *request, enum authorize_status status, struct text json);
 
 /* ---- a session, for its transport */
 /*

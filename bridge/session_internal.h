@@ -1,6 +1,6 @@
 /*
- * session_internal.h - what the files of the session room share: hub.c,
- * session.c, outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c.
+ * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
+ * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -9,7 +9,10 @@
  *                 sent) that moves through pages of the log, then through the history, to its end.
  *   attempt       a subscribe that waits for an answer of the database. There is one at most for a channel of
  *                 a session; what comes for that channel meanwhile is deferred, and done in order.
- *   request       anything asked of the backend: an attempt, a page of the log, a recheck of a row.
+ *   request       anything asked of the backend: an attempt, a page of the log, a recheck of a row, a token.
+ *   token, rights who a token says that its user is; and what counts: the same, or what the authorizer said of it.
+ *   authority     what the authorizer says, or is being asked, of one user's claims; for all tokens that say the same.
+ *   doubted       a session whose rights are being asked for again: nothing is sent or granted by them meanwhile.
  *
  * Invariants
  *   1. A live subscription has been sent, or has no right to, every event up to the history's head.
@@ -20,10 +23,13 @@
 #ifndef LIVEFEED_SESSION_INTERNAL_H
 #define LIVEFEED_SESSION_INTERNAL_H
 
+#include "jsontext.h"
 #include "message.h"
+#include "revoke.h"
 #include "route.h"
 #include "session.h"
 #include "text.h"
+#include "user_index.h"
 #include "users.h"
 
 /* Bounds of this room; see where each is used for what happens at it. */
@@ -41,6 +47,18 @@
 #define CURSOR_ASKS_MAX 3
 #define RETRY_MS 1000
 #define KEYS_ASK_EVERY_MS 200
+#define FEEDS_ASK_EVERY_MS 1000
+#define TOKEN_WAIT_MAX_MS 20000
+#define HELD_MAX_BYTES (128u << 10)
+#define HELD_ALL_MAX_BYTES (64u << 20)
+#define REVOKE_MAX_BYTES (128u << 20)
+#define AUTHORITIES_MAX 20000
+#define AUTHORITIES_MAX_BYTES (64u << 20)
+#define AUTHORITY_RESULT_MAX_BYTES (1u << 20)
+#define AUTHORIZES_IN_FLIGHT_MAX 64
+#define AUTHORIZE_TRIES_MAX 3
+#define REFUSAL_KEPT_MS 1000
+#define REAUTHORIZED_KEPT 1024
 #define PUMP_COST_MAX_NS 1000000
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
@@ -49,6 +67,7 @@
 #define CONTROL_RESERVE_BYTES 16384
 #define ROW_WAITER_BUCKETS 256
 #define EPOCH_MAX_BYTES 17
+#define DISCONNECT_REASON_MAX_BYTES 123 /* what a close frame takes */
 
 enum session_state { SESSION_GREETING, SESSION_OPEN, SESSION_CLOSING, SESSION_CLOSED };
 
@@ -67,17 +86,30 @@ struct session_path { /* what it came by, until it is known who asks */
 	bool snapshot;
 };
 
+struct held { /* a message that waits for the token before it to be judged */
+	struct held *next;
+	size_t len;
+	char text[];
+};
+
 struct session {
 	struct hub *hub;
 	const struct session_transport *transport;
 	void *connection;
 	struct session *prev, *next;
-	struct principal *principal;
+	struct principal *token; /* until when, of which sid; NULL while GREETING */
+	struct principal *principal; /* its rights: the token's own, or those of an authority */
+	struct user_link by_token_user, by_user; /* the latter where the rights are another user's than the token's */
+	struct authority *doubt; /* whose answer it waits for while doubted */
+	struct session *doubt_prev, *doubt_next;
 	struct subscription *subscriptions;
 	struct request *attempts;
-	struct request *token_waits; /* a token whose key is being asked for; NULL: none */
+	struct request *token_waits; /* a token that cannot be judged yet; NULL: none */
+	struct held *held_first, *held_last;
+	size_t held_bytes;
 	struct session_path *path;
 	const char *close_reason;
+	char *close_text; /* close_reason, where it is no static string */
 
 	struct frame **ring; /* the outbox: capacity is a power of two; NULL until needed */
 	uint32_t capacity, first, n_frames;
@@ -98,6 +130,9 @@ struct session {
 	bool used; /* the outbox was, since the last look */
 	bool paging; /* a page of the log is being read for it */
 	bool lagging; /* live events overtook its outbox; until that is empty */
+	bool counted; /* in the hub's users */
+	bool doubted;
+	bool releasing; /* its held messages are being handled */
 };
 
 enum replay_state {
@@ -107,6 +142,7 @@ enum replay_state {
 	REPLAY_AHEAD, /* begins above the head: waits for the history */
 	REPLAY_HELD, /* its row's access has to be asked for again */
 	REPLAY_CHECKING, /* ... and is being asked for */
+	REPLAY_DOUBTED, /* the session's rights are being asked for */
 	REPLAY_STATES
 };
 
@@ -139,7 +175,43 @@ struct page { /* of the log: the events of one feed in (after, up_to] */
 	struct event *events[];
 };
 
-enum request_kind { REQUEST_SUBSCRIBE, REQUEST_PAGE, REQUEST_RECHECK, REQUEST_TOKEN, REQUEST_KEYS };
+enum request_kind {
+	REQUEST_SUBSCRIBE,
+	REQUEST_PAGE,
+	REQUEST_RECHECK,
+	REQUEST_TOKEN,
+	REQUEST_RELOAD,
+	REQUEST_AUTHORIZE
+};
+
+enum attempt_wait {
+	ATTEMPT_ASKED, /* for an answer of the backend */
+	ATTEMPT_PARKED, /* until rights are known again */
+	ATTEMPT_FEED /* until definitions were read that may have its feed */
+};
+
+enum authority_state { AUTHORITY_DUE, AUTHORITY_LATER, AUTHORITY_ASKED, AUTHORITY_KNOWN, AUTHORITY_STATES };
+
+struct authority {
+	struct authority *prev, *next; /* in the list of its state; of those KNOWN, the longest unused first */
+	struct user_link by_token_user, by_user;
+	struct principal *token; /* of one who has these claims */
+	struct principal *rights; /* KNOWN; NULL: refused */
+	struct request *request; /* ASKED */
+	struct request *waiters; /* tokens */
+	struct session *doubted;
+	int64_t known_ms, retry_ms; /* since KNOWN; until DUE */
+	uint64_t asked_at; /* after so many reauthorizes */
+	size_t bytes;
+	uint8_t state, tries;
+	bool stale; /* ASKED, but of another authorizer or another stream: the answer does not count */
+	bool busy; /* being handed out */
+};
+
+struct authority_list {
+	struct authority *first, *last;
+	size_t n;
+};
 
 struct deferred { /* a message for a channel that has an attempt under way */
 	struct deferred *next;
@@ -155,6 +227,8 @@ struct request {
 
 	/* a subscribe */
 	struct request *next; /* of the session's attempts; of the tokens that wait */
+	struct request *feed_next; /* of those that wait for definitions */
+	uint8_t wait;
 	char *ref;
 	char *channel; /* of a page: the feed */
 	struct cursor since;
@@ -170,7 +244,11 @@ struct request {
 	uint64_t row_hash;
 	bool row_waiting, row_doubt;
 
-	char *token; /* of REQUEST_TOKEN; its answer is that to a REQUEST_KEYS */
+	/* a token: the answer is that to a REQUEST_RELOAD or REQUEST_AUTHORIZE */
+	char *token; /* where its key is not known; else ... */
+	struct principal *claimed; /* who it says it is for */
+	int64_t since_ms;
+	struct authority *authority; /* of REQUEST_AUTHORIZE */
 	int64_t after; /* a page */
 	struct replay *replay; /* a recheck; NULL: no longer wanted */
 };
@@ -211,10 +289,25 @@ struct hub {
 	struct request *row_waiters[ROW_WAITER_BUCKETS];
 	uint64_t restarts;
 
-	struct request *tokens; /* that wait for the keys to be asked for, and ... */
-	struct request *tokens_asked; /* ... for the answer of keys_request */
-	struct request *keys_request;
-	int64_t keys_asked_ms;
+	struct request *tokens; /* that wait for the keys to be read, and ... */
+	struct request *feed_waiters; /* ... attempts that wait for definitions to be read ... */
+	struct request *tokens_asked, *feeds_asked; /* ... by this reload */
+	struct request *reload;
+	int64_t keys_asked_ms, feeds_asked_ms; /* 0: never */
+	size_t held_bytes; /* in all sessions */
+
+	bool authority_known; /* revocations and the authorizer's name are those of this stream */
+	struct request *tokens_early; /* tokens that came before */
+	char *authorizer; /* its fingerprint; NULL: there is none */
+	int64_t token_max_age_s; /* 0: not known */
+	struct revoke *revoked;
+	size_t revoked_age_at; /* when there are so many, old ones are let go */
+	struct user_index *by_user; /* sessions */
+	struct user_index *authorities_by_user;
+	struct authority_list authorities[AUTHORITY_STATES];
+	size_t authorities_bytes; /* of those KNOWN */
+	uint64_t reauthorized[REAUTHORIZED_KEPT]; /* hashes of users, a ring */
+	uint64_t reauthorizes;
 
 	struct replay_list replays[REPLAY_STATES];
 	struct request *pages[PAGES_IN_FLIGHT_MAX];
@@ -259,11 +352,48 @@ void session_shut(struct session *session, enum close_code code, const char *rea
 void session_error(struct session *session, const char *ref, const char *code, const char *text, const char *channel);
 /* Ends it, with all that waits in its outbox, if its token's time is over: looked at before anything is sent. */
 void session_check_expiry(struct session *session);
+/* `disconnect`: closes 4403; reason is copied and may be anything. */
+void session_disconnect(struct session *session, struct text reason);
+/* The first token was good (takes no reference): welcome, and what the path it came by asks for. */
+void session_admit(struct session *session, const char *ref);
+void session_welcome(struct session *session, const char *ref);
 /* Time-outs of one session. */
 void session_check_deadline(struct session *session);
-/* Asks for the keys that tokens wait for, if that is due. */
-void session_pump_keys(struct hub *hub);
-void session_answer_keys(struct hub *hub, struct request *request, bool answered);
+/* The token that they waited for was judged: handles the messages that were held, in order. */
+void session_release_held(struct session *session);
+
+/* ---- admission.c */
+void session_judge_token(struct session *session, const char *token, size_t len, const char *ref);
+void session_refuse_token(struct session *session, const char *ref, const char *reason);
+/* Without the database, a refusal would send the client for a token that is no better. */
+void session_token_unavailable(struct session *session, const char *ref);
+/*
+ * Token and rights are known: lets the session in, or goes on with these. Takes both references. welcome: it brought the token
+ * now, and waits for an answer.
+ */
+void session_settle(struct session *session, struct principal *token, struct principal *rights, const char *ref,
+                    bool welcome);
+/* Why this token, with these rights, does not count any more; NULL: it does. */
+const char *token_refusal(const struct hub *hub, const struct principal *token, const struct principal *rights,
+                          enum revocation *revocation);
+int64_t token_expiry_s(const struct hub *hub, const struct principal *token);
+/* A token that cannot be judged yet: no other message counts before it was. NULL: out of memory. */
+struct request *token_wait(struct session *session, const char *ref);
+/* Nobody waits for it any more; whoever answers frees it. */
+void token_wait_end(struct session *session);
+/* Revocations are here: tokens that came too early are judged. */
+void admission_begin(struct hub *hub);
+/* Reads the definitions for those who wait for keys or feeds, if that is due. */
+void admission_pump(struct hub *hub);
+void admission_answer(struct hub *hub, struct request *reload, bool answered);
+
+/* ---- authority.c */
+bool authority_begin(struct hub *hub);
+void authority_end(struct hub *hub);
+/* Asks the authorizer, or remembers, who that token is for; settles the session then. Takes the reference. */
+void authority_ask(struct session *session, struct principal *token, const char *ref);
+void authority_pump(struct hub *hub);
+void authority_forget_session(struct session *session);
 
 /* ---- subscribe.c */
 void session_subscribe(struct session *session, const char *ref, const char *channel, const char *since, bool snapshot);
@@ -271,6 +401,13 @@ void session_unsubscribe(struct session *session, const char *ref, const char *c
 /* Ends it. frame: what its session is told, or NULL; the caller's reference stays the caller's. */
 void subscription_end(struct subscription *subscription, struct frame *frame);
 void subscription_end_told(struct subscription *subscription, const char *reason);
+void attempt_judge(struct request *attempt);
+/* Rights are known again: attempts that were parked go on. */
+void attempts_unpark(struct session *session);
+/* Definitions are new: attempts whose feed is there now go on. */
+void attempts_find_feeds(struct hub *hub);
+/* The definitions were read for these attempts. */
+void attempts_answer_feeds(struct request *attempts, bool answered);
 /* A session is gone: its subscriptions and what it asked for. */
 void session_forget(struct session *session);
 /* Attempts whose row this event takes away are asked for again. */
@@ -304,6 +441,9 @@ bool replay_start(struct subscription *subscription, int64_t after, bool elder);
 /* Stops the replay until the row's access was asked for again. False: out of memory. */
 bool replay_hold(struct subscription *subscription);
 void replay_release(struct replay *replay);
+/* Stops it until the session's rights are known again, and goes on. False: out of memory. */
+bool replay_doubt(struct subscription *subscription);
+void replay_undoubt(struct session *session);
 /* The subscription is live from here on, or ends. */
 void replay_drop(struct subscription *subscription);
 void replay_move(struct hub *hub, struct replay *replay, enum replay_state state);

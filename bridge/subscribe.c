@@ -2,7 +2,8 @@
  * subscribe.c - from a `subscribe` to a subscription, and back.
  *
  * A subscribe is an attempt that walks these steps; each may have to ask the database, and goes on with the answer:
- *   1. judge: the channel's grammar, its feed (unknown: definitions are read again, once), the principal's right;
+ *   1. judge: the channel's grammar, its feed (unknown: definitions are read again, once, for all who wait for that; see
+ *      admission.c), the principal's right (while that is in doubt, the attempt is parked);
  *   2. cursor: can `since` be resumed? From memory we know; else the database says;
  *   3. row: a row channel's row, who may see it. Last, so that the right is as fresh as it can be; events
  *      of that row that come while we wait and say otherwise make us ask again;
@@ -64,6 +65,7 @@ void request_free(struct request *request)
 	free(request->ref);
 	free(request->channel);
 	free(request->token);
+	principal_unref(request->claimed);
 	free(request);
 }
 
@@ -243,14 +245,20 @@ static void refuse_unavailable(struct request *attempt)
 static bool judge(struct request *attempt, struct channel_name *name, const struct feed **feed)
 {
 	struct hub *hub = attempt->hub;
+	if (attempt->session->doubted || !hub->authority_known) {
+		attempt->wait = ATTEMPT_PARKED;
+		return false;
+	}
 	if (!channel_parse(attempt->channel, strlen(attempt->channel), name)) {
 		refuse_unknown(attempt);
 		return false;
 	}
 	*feed = catalog_feed(hub->catalog, name->feed);
 	if (*feed == NULL && !attempt->reloaded) {
-		attempt->reloaded = true;
-		hub->backend.reload_definitions(hub->backend.arg, attempt);
+		attempt->wait = ATTEMPT_FEED;
+		attempt->feed_next = hub->feed_waiters;
+		hub->feed_waiters = attempt;
+		admission_pump(hub);
 		return false;
 	}
 	if (*feed == NULL ||
@@ -267,9 +275,10 @@ static bool judge(struct request *attempt, struct channel_name *name, const stru
 	return verdict == ACCESS_GRANTED || verdict == ACCESS_ASK_ROW;
 }
 
-static void attempt_judge(struct request *attempt)
+void attempt_judge(struct request *attempt)
 {
 	struct channel_name name;
+	attempt->wait = ATTEMPT_ASKED;
 	const struct feed *feed;
 	if (judge(attempt, &name, &feed))
 		attempt_cursor(attempt);
@@ -289,14 +298,66 @@ static bool answer_unwanted(struct request *attempt)
 
 void hub_answer_definitions(struct hub *hub, struct request *request, bool answered)
 {
-	if (request->kind == REQUEST_KEYS)
-		session_answer_keys(hub, request, answered);
-	else if (answer_unwanted(request))
-		; /* and gone */
-	else if (!answered)
-		refuse_unavailable(request);
-	else
-		attempt_judge(request);
+	admission_answer(hub, request, answered);
+}
+
+void attempts_answer_feeds(struct request *attempts, bool answered)
+{
+	while (attempts != NULL) {
+		struct request *attempt = attempts;
+		attempts = attempt->feed_next;
+		attempt->reloaded = true;
+		if (answer_unwanted(attempt))
+			; /* and gone */
+		else if (!answered)
+			refuse_unavailable(attempt);
+		else
+			attempt_judge(attempt);
+	}
+}
+
+static bool has_feed(const struct request *attempt)
+{
+	struct channel_name name;
+	return attempt->session != NULL && channel_parse(attempt->channel, strlen(attempt->channel), &name) &&
+	       catalog_feed(attempt->hub->catalog, name.feed) != NULL;
+}
+
+void attempts_find_feeds(struct hub *hub)
+{
+	struct request **lists[] = {&hub->feed_waiters, &hub->feeds_asked}, *found = NULL;
+	for (size_t i = 0; i < 2; i++) {
+		struct request **link = lists[i];
+		while (*link != NULL) {
+			struct request *attempt = *link;
+			if (!has_feed(attempt)) {
+				link = &attempt->feed_next;
+				continue;
+			}
+			*link = attempt->feed_next;
+			attempt->feed_next = found;
+			found = attempt;
+		}
+	}
+	attempts_answer_feeds(found, true);
+}
+
+/* The one that was parked first: the last in the list. */
+static struct request *first_parked(const struct session *session)
+{
+	struct request *first = NULL;
+	for (struct request *attempt = session->attempts; attempt != NULL; attempt = attempt->next)
+		if (attempt->wait == ATTEMPT_PARKED)
+			first = attempt;
+	return first;
+}
+
+void attempts_unpark(struct session *session)
+{
+	struct request *attempt;
+	while (session->state == SESSION_OPEN && !session->doubted && session->hub->authority_known &&
+	       (attempt = first_parked(session)) != NULL)
+		attempt_judge(attempt);
 }
 
 /* ---- 2. cursor */
@@ -585,9 +646,7 @@ int64_t attempts_position(const struct session *session, int64_t up_to)
 
 void session_forget(struct session *session)
 {
-	if (session->token_waits != NULL)
-		session->token_waits->session = NULL; /* the answer frees it */
-	session->token_waits = NULL;
+	token_wait_end(session);
 	while (session->attempts != NULL) {
 		struct request *attempt = session->attempts;
 		session->attempts = attempt->next;
@@ -595,6 +654,8 @@ void session_forget(struct session *session)
 		attempt->session = NULL; /* the answer frees it */
 		deferred_free_all(attempt->deferred_first);
 		attempt->deferred_first = NULL;
+		if (attempt->wait == ATTEMPT_PARKED)
+			request_free(attempt); /* none will come */
 	}
 	session->n_attempts = session->n_deferred = 0;
 	while (session->subscriptions != NULL) {

@@ -17,6 +17,7 @@
 struct page {
 	PGresult *result; /* NULL: none */
 	int row; /* the next to forward */
+	bool begun; /* it was seen to continue what we have, or a new history was begun with it */
 	int64_t asked_after;
 	unsigned asked_in; /* the history that was being read then */
 	struct rows_mark mark;

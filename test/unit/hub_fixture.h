@@ -33,12 +33,12 @@ struct client {
 
 /* ---- the database */
 
-enum ask_kind { ASK_ROW, ASK_CURSOR, ASK_PAGE, ASK_DEFINITIONS };
+enum ask_kind { ASK_ROW, ASK_CURSOR, ASK_PAGE, ASK_DEFINITIONS, ASK_AUTHORIZER };
 
 struct ask {
 	enum ask_kind kind;
 	struct request *request; /* NULL: answered */
-	char feed[64], key[64], epoch[32];
+	char feed[64], key[64], epoch[32], claims[512];
 	int64_t id;
 };
 
@@ -68,6 +68,8 @@ static struct {
 	bool down;
 	void (*define)(void); /* what a reload of the definitions brings */
 	size_t pages_read;
+	const char *(*authorizer)(const char *claims); /* NULL: refused; "" fails */
+	size_t authorizer_calls;
 } world;
 
 static struct text text(const char *string)
@@ -146,7 +148,17 @@ static void answer_down(const struct ask *ask)
 	case ASK_DEFINITIONS:
 		hub_answer_definitions(world.hub, ask->request, false);
 		break;
+	case ASK_AUTHORIZER:
+		hub_answer_authorize(world.hub, ask->request, AUTHORIZE_UNAVAILABLE, text(NULL));
+		break;
 	}
+}
+
+static void answer_authorizer(const struct ask *ask)
+{
+	const char *json = world.authorizer(ask->claims);
+	bool failed = json != NULL && json[0] == '\0';
+	hub_answer_authorize(world.hub, ask->request, failed ? AUTHORIZE_FAILED : AUTHORIZE_OK, text(failed ? NULL : json));
 }
 
 static void answer(const struct ask *ask)
@@ -169,6 +181,9 @@ static void answer(const struct ask *ask)
 		if (world.define != NULL)
 			world.define();
 		hub_answer_definitions(world.hub, ask->request, true);
+		break;
+	case ASK_AUTHORIZER:
+		answer_authorizer(ask);
 		break;
 	}
 }
@@ -237,6 +252,15 @@ static void ask_reload_definitions(void *arg, struct request *request)
 	asked((struct ask){.kind = ASK_DEFINITIONS, .request = request});
 }
 
+static void ask_authorize(void *arg, struct request *request, struct text claims)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_AUTHORIZER, .request = request};
+	snprintf(ask.claims, sizeof(ask.claims), "%.*s", (int)claims.len, claims.bytes);
+	world.authorizer_calls++;
+	asked(ask);
+}
+
 /* ---- definitions */
 
 static char *roles_of_staff[] = {(char *)"staff"};
@@ -280,6 +304,13 @@ static void set_clock(int64_t passed_ms)
 	hub_tick_clock(world.hub, world.now_ms, WALL_S + world.now_ms / 1000);
 }
 
+/* A stream begins, and nobody is revoked. */
+static void begin_stream(const char *epoch, int64_t head, const char *reason)
+{
+	hub_restart(world.hub, epoch, head, reason);
+	hub_set_authority(world.hub, text(NULL), 0, true);
+}
+
 TAP_UNUSED static void world_begin(size_t history_bytes)
 {
 	memset(&world, 0, sizeof(world));
@@ -308,10 +339,11 @@ TAP_UNUSED static void world_begin(size_t history_bytes)
 	world.page_rows = 100;
 	world.at_once = true;
 	snprintf(world.epoch, sizeof(world.epoch), "%s", EPOCH);
-	struct session_backend backend = {NULL, ask_row_scope, ask_check_cursor, ask_read_page, ask_reload_definitions};
+	struct session_backend backend = {NULL,          ask_row_scope,          ask_check_cursor,
+	                                  ask_read_page, ask_reload_definitions, ask_authorize};
 	world.hub = hub_new(world.access, world.catalog, world.history, &world.limits, &backend);
 	set_clock(1000);
-	hub_restart(world.hub, EPOCH, HEAD, NULL);
+	begin_stream(EPOCH, HEAD, NULL);
 	hub_live(world.hub, true);
 }
 

@@ -273,7 +273,7 @@ static void test_restart(void)
 	subscribe(&a, "requests:unit:7");
 	subscribe(&a, "news");
 	skip(&a);
-	hub_restart(world.hub, "0000bbbb", 50, "epoch");
+	begin_stream("0000bbbb", 50, "epoch");
 	int right = 0;
 	const char *frame;
 	while ((frame = next(&a)) != NULL)

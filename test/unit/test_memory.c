@@ -206,7 +206,7 @@ static void busy_minute(void)
 	hub_pump(world.hub);
 	for (int k = 0; k < CLIENTS; k++)
 		take(k);
-	hub_restart(world.hub, EPOCH, id, "requested");
+	begin_stream(EPOCH, id, "requested");
 	make_event(++id, &unit);
 	set_clock(RETRY_MS);
 	hub_pump(world.hub);

@@ -59,7 +59,7 @@ static void test_pages_are_kept(void)
 	read = world.pages_read;
 	is_int(come(&clients[3], EPOCH, 500), LAST - 500, "who comes then");
 	ok(world.pages_read > read, "asks again");
-	hub_restart(world.hub, EPOCH, LAST, "requested");
+	begin_stream(EPOCH, LAST, "requested");
 	is_int(world.hub->page_bytes, 0, "none is kept over a restart of the stream");
 	world_end();
 }
@@ -108,7 +108,7 @@ static void test_cursors(void)
 	world.kept = 600;
 	is_int(come(&clients[6], EPOCH, 500), 0, "after a while it is asked anew: pruned");
 	is_int(asked_cursors, 1, "... by a question");
-	hub_restart(world.hub, EPOCH, LAST, "requested");
+	begin_stream(EPOCH, LAST, "requested");
 	come(&clients[7], EPOCH, 700);
 	is_int(asked_cursors, 1, "and after a restart of the stream");
 	world_end();

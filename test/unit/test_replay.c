@@ -248,7 +248,7 @@ static void test_elder_cursor(void)
 	struct client a;
 	world_begin(20000);
 	emit_to(600);
-	hub_restart(world.hub, "0000bbbb", 600, "epoch");
+	begin_stream("0000bbbb", 600, "epoch");
 	enter(&a, "42", "\"units\":[7]");
 	/* The database vouches for a cursor of the epoch before, and serves the rest under the epoch of its ticks. */
 	subscribe_since(&a, "requests:unit:7", EPOCH, 580);
@@ -386,7 +386,7 @@ static void test_pages_are_bounded(void)
 	world.limits.max_subscriptions = 100;
 	hub_set_limits(world.hub, &world.limits);
 	emit_to(200);
-	hub_restart(world.hub, EPOCH, 200, "requested"); /* memory begins at 200 */
+	begin_stream(EPOCH, 200, "requested"); /* memory begins at 200 */
 	static const char *const feeds[] = {"requests", "orders", "stock", "comments"};
 	for (int i = 0; i < 20; i++) {
 		enter(&clients[i], "1", "\"roles\":[\"admin\"]");
@@ -427,7 +427,7 @@ static void test_restart_in_replay(void)
 	world.at_once = false;
 	pump();
 	is_int(open_asks(), 1, "a page is asked for");
-	hub_restart(world.hub, "0000bbbb", 2000, "epoch");
+	begin_stream("0000bbbb", 2000, "epoch");
 	ok(strstr(next(&a), "\"type\":\"resync\",\"channel\":\"requests:unit:7\",\"cursor\":\"0000bbbb-2000\"") != NULL,
 	   "a new history: told");
 	answer_all();

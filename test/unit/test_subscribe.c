@@ -222,14 +222,59 @@ static void test_unknown_feed(void)
 	world.define = add_feed;
 	answer_next();
 	is_str(next(&a), SUBSCRIBED("cards:unit:7"), "it has come up meanwhile");
+	set_clock(FEEDS_ASK_EVERY_MS);
 	subscribe(&a, "boards:unit:7");
 	answer_next();
 	ok(is_error(&a, "unknown_channel"), "another has not");
 	is_int(open_asks(), 0, "and is not asked for twice");
+	set_clock(FEEDS_ASK_EVERY_MS);
 	subscribe(&a, "boards:unit:7");
 	world.down = true;
 	answer_next();
 	ok(is_error(&a, "unavailable"), "not known, where they cannot be read");
+	world_end();
+}
+
+/* Definitions are read for all who wait together, and not more often than once in FEEDS_ASK_EVERY_MS. */
+static void test_unknown_feeds_of_many(void)
+{
+	struct client a, b, c, d;
+	world_begin(1 << 20);
+	world.at_once = false;
+	enter(&a, "42", "\"units\":[7]");
+	enter(&b, "43", "\"units\":[7]");
+	enter(&c, "44", "\"units\":[7]");
+	enter(&d, "45", "\"units\":[7]");
+	subscribe(&a, "boards:unit:7");
+	subscribe(&b, "cards:unit:7");
+	is_int(open_asks(), 1, "the first asks");
+	world.define = add_feed; /* commits behind the question, for all we know */
+	answer_next();
+	ok(is_error(&a, "unknown_channel"), "it was not there");
+	is_str(next(&b), SUBSCRIBED("cards:unit:7"), "who came while it was read and finds it is served");
+
+	subscribe(&b, "boards:unit:7");
+	subscribe(&c, "lists:unit:7");
+	subscribe(&d, "lists:unit:7");
+	leave(&d);
+	pump();
+	is_int(open_asks(), 0, "so soon nobody asks");
+	ok(next(&b) == NULL && next(&c) == NULL, "nor is anybody refused by what was read before he came");
+	set_clock(FEEDS_ASK_EVERY_MS);
+	pump();
+	pump();
+	is_int(open_asks(), 1, "then one asks for all");
+	subscribe(&a, "lists:unit:7");
+	answer_next();
+	ok(is_error(&b, "unknown_channel") && is_error(&c, "unknown_channel"), "and all are answered");
+	ok(next(&a) == NULL, "but who came while it was being asked");
+
+	struct feed lists = {.name = (char *)"lists", .has_unit = true, .n_key_columns = 1};
+	define_feeds(NULL, &lists);
+	hub_definitions_changed(world.hub);
+	is_str(next(&a), SUBSCRIBED("lists:unit:7"), "a control event's load serves who waits");
+	subscribe(&b, "boards:unit:7");
+	leave(&c);
 	world_end();
 }
 
@@ -336,7 +381,7 @@ static void test_restart_while_asked(void)
 	world.at_once = false;
 	enter(&a, "42", "\"units\":[7]");
 	subscribe_since(&a, "requests:unit:7", EPOCH, 90);
-	hub_restart(world.hub, "0000bbbb", 200, "epoch");
+	begin_stream("0000bbbb", 200, "epoch");
 	answer_next(); /* good in the history that was */
 	ok(next(&a) == NULL && open_asks() == 1, "the cursor is asked for again");
 	snprintf(world.epoch, sizeof(world.epoch), "0000bbbb");
@@ -348,7 +393,7 @@ static void test_restart_while_asked(void)
 
 	row_is("orders", "1", ROW_FOUND, "7", NULL);
 	subscribe_since(&a, "orders:row:1", "0000bbbb", 200); /* in memory: only the row is asked for */
-	hub_restart(world.hub, "0000cccc", 300, "epoch");
+	begin_stream("0000cccc", 300, "epoch");
 	skip(&a);
 	answer_next();
 	is_int(open_asks(), 1, "a cursor that was good in memory is asked for, too");
@@ -448,7 +493,7 @@ static void test_recheck_waits_for_the_database(void)
 	skip(&a);
 	reauthenticate(&a, "42", "\"units\":[7]");
 	pump();
-	hub_restart(world.hub, "0000bbbb", 200, "epoch");
+	begin_stream("0000bbbb", 200, "epoch");
 	ok(strstr(next(&a), "resync") != NULL, "a restart is told");
 	emit(.id = 201, .flags = USUAL_FLAGS, .feed = text("orders"), .unit = text("7"), .key = text("1"));
 	ok(next(&a) == NULL, "and does not release what is held");
@@ -503,6 +548,7 @@ int main(void)
 	test_snapshot();
 	test_rows();
 	test_unknown_feed();
+	test_unknown_feeds_of_many();
 	test_order_of_one_channel();
 	test_end_with_questions();
 	test_row_lost_while_asked();

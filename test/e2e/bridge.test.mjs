@@ -2,7 +2,7 @@
 // reload, drain, waiting for PostgreSQL and living through its restart.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -50,7 +50,8 @@ describe('the program', () => {
     }
     const version = await bridgeRun(['--version']);
     assert.equal(version.code, 0);
-    assert.match(version.stdout, /0\.1\.0/);
+    const control = await readFile(new URL('../../extension/livefeed.control', import.meta.url), 'utf8');
+    assert.equal(version.stdout, `livefeed-bridge ${/^default_version = '(.*)'$/m.exec(control)[1]}\n`);
   });
 
   it('ends with 2 and one line that names the setting when it is wrong', async () => {

@@ -34,6 +34,7 @@
 #define ERRORS_MAX 10 /* in a row, then the slot is left to others for REST_MS */
 #define REST_MS 5000
 #define PRUNE_WARN_EVERY 60 /* failures */
+#define RING_WARN_EVERY_MS 60000 /* it is tried after every tick */
 
 struct ticker {
 	uv_loop_t *loop;
@@ -50,6 +51,8 @@ struct ticker {
 	bool ring; /* ticks were made whose bells have not been rung */
 	int errors; /* in a row */
 	unsigned prune_errors;
+	unsigned ring_errors; /* since bells rang */
+	uint64_t ring_said_ms; /* when that was last in the log */
 	uint64_t rest_until_ms;
 	uint64_t asked_ms; /* the query in flight */
 	uint64_t hung_ms; /* how long it may take while events wait */
@@ -113,12 +116,20 @@ static void rung(struct connection *connection, PGresult *result, void *arg)
 {
 	struct ticker *ticker = arg;
 	(void)connection;
-	if (result && PQresultStatus(result) == PGRES_FATAL_ERROR) {
+	if (!result) {
+		return; /* lost follows */
+	}
+	uint64_t now_ms = uv_now(ticker->loop);
+	if (PQresultStatus(result) != PGRES_FATAL_ERROR) {
+		if (ticker->ring_errors > 0) {
+			log_info("livefeed.ring works again, after %u failures", ticker->ring_errors);
+		}
+		ticker->ring_errors = 0;
+	} else if (ticker->ring_errors++ == 0 || now_ms - ticker->ring_said_ms >= RING_WARN_EVERY_MS) {
+		ticker->ring_said_ms = now_ms;
 		log_warn("livefeed.ring failed (other bridges look once a second): %s", connection_error(result));
 	}
-	if (result) {
-		next(ticker);
-	}
+	next(ticker);
 }
 
 static void next(struct ticker *ticker)

@@ -13,8 +13,8 @@
  * - Which ticks have been rung is kept in shared memory (wake.c), and forgotten
  *	 with a restart: then bells begin with the next tick.
  * - If NOTIFY's queue is nearly full, because some listener sits in a
- *	 transaction, we leave it alone and say so in the log. Bridges look at the
- *	 log once a second anyway.
+ *	 transaction, we leave it alone and say so in the server's log, once a
+ *	 minute. Bridges look at ours once a second anyway.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,6 +32,7 @@
 #include "utils/snapmgr.h"
 
 #include "batch.h"
+#include "clock.h"
 #include "compat.h"
 #include "event.h"
 #include "livefeed.h"
@@ -51,6 +52,9 @@
 
 /* The queue is left alone when it is fuller than this. */
 #define BELL_MAX_QUEUE_USAGE 0.9
+
+/* How often a backend says so: it is asked to ring after every tick. */
+#define BELL_WARN_EVERY_US (INT64CONST(60) * 1000 * 1000)
 
 /* An event, as far as a bell tells of it. */
 typedef struct BellEvent
@@ -331,6 +335,12 @@ livefeed_ring(PG_FUNCTION_ARGS)
 	tick_require_own_transaction("livefeed.ring()");
 	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > BELL_MAX_QUEUE_USAGE)
 	{
+		static int64 said = 0;
+		int64		now = clock_passed_us();
+
+		if (said != 0 && now - said < BELL_WARN_EVERY_US)
+			PG_RETURN_VOID();
+		said = now;
 		ereport(WARNING,
 				(errmsg("the NOTIFY queue is nearly full: bells are left out"),
 				 errhint("Some session that LISTENs sits in a transaction. Bridges find new events by themselves.")));

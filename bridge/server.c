@@ -404,7 +404,7 @@ bool transport_adopt(struct server *server, int fd, bool tls)
 void server_set_clock(struct server *server)
 {
 	struct timespec now;
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	clock_gettime(CLOCK_REALTIME, &now); /* not the coarse one: a token's time ends at a moment */
 	hub_tick_clock(server->settings.hub, (int64_t)uv_now(server->settings.loop), now.tv_sec);
 }
 

@@ -12,7 +12,7 @@
  * The authorizer is the application's function and may be slow: it has a queue of its own and at most half of the
  * connections, and the server ends it after AUTHORIZE_STATEMENT_TIMEOUT.
  */
-#include "database.h"
+#include "database_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,72 +31,12 @@
 #define PAGE_TIMEOUT_MS 30000
 #define AUTHORIZE_STATEMENT_TIMEOUT "5s"
 #define STATEMENT_TIMEOUT "60s" /* what connection.c sets */
-#define AUTHORIZE_COMPLAIN_MS 1000 /* one line in the log for all its errors in that time */
 #define QUEUE_TIMEOUT_MS 8000
 #define CHECK_EVERY_MS 500 /* for jobs that have waited too long */
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 2000
 #define PAGE_ROWS "500"
 #define PAGE_BYTES "524288"
-#define PAGE_ROWS_MAX 500
-
-enum job_kind { JOB_ROW, JOB_CURSOR, JOB_PAGE, JOB_DEFINITIONS, JOB_AUTHORIZE };
-
-struct job {
-	struct job *next;
-	enum job_kind kind;
-	struct request *request; /* NULL for JOB_DEFINITIONS */
-	uint64_t queued_ms;
-	uint64_t queued_ns, sent_ns; /* for metrics; sent: 0 while it waits */
-	int64_t id; /* cursor's, or where the page begins */
-	char *first, *second; /* feed and key; epoch; feed; claims */
-	enum row_status row; /* the answer of a row look-up that got none */
-};
-
-struct queue {
-	struct job *first, **last;
-	size_t n;
-};
-
-struct slot {
-	struct database *database;
-	struct connection *connection;
-	struct job *job; /* NULL: idle */
-	bool hasty; /* its statement_timeout is that of the authorizer */
-};
-
-struct waiter { /* for definitions */
-	struct waiter *next;
-	struct request *request; /* NULL: done */
-	void (*done)(void *arg, bool ok);
-	void *arg;
-};
-
-struct database {
-	uv_loop_t *loop;
-	struct hub *hub;
-	struct slot *slots;
-	size_t n_slots, queue_max;
-	struct queue queue;
-	struct queue authorize; /* JOB_AUTHORIZE alone */
-	size_t n_authorizing;
-	bool authorize_next; /* of one connection: whose turn it is */
-	uint64_t complained_ms, unsaid; /* errors of the authorizer */
-	bool wants_revocations; /* the load under way brings them */
-	PGresult *authority; /* what it has of livefeed.authority() */
-	struct queue refused; /* answered without a query, at the next turn of the loop: never inside the asking */
-	uv_timer_t *check; /* runs while jobs wait */
-	struct backoff backoff;
-	uint64_t open_after_ms; /* no connecting before: the last try failed */
-
-	void (*head)(void *arg, int64_t head);
-	void *head_arg;
-
-	struct catalog *catalog;
-	struct access *access;
-	struct catalog_load *load; /* NULL: none under way */
-	struct waiter *loading, *loading_next;
-};
 
 static void dispatch(struct database *database);
 static void load_next(struct database *database);
@@ -120,7 +60,7 @@ static void measure(const struct job *job)
 	metrics_observe(&metrics.queries[metric_of(job)], (int64_t)(uv_hrtime() - job->sent_ns) / 1000);
 }
 
-static void free_job(struct job *job)
+void database_free_job(struct job *job)
 {
 	free(job->first);
 	free(job->second);
@@ -153,8 +93,7 @@ static void definitions_done(struct database *database, bool ok)
 	load_next(database);
 }
 
-/* The answer of a job that got none. */
-static void give_up(struct database *database, struct job *job)
+void database_give_up(struct database *database, struct job *job)
 {
 	metrics.query_failures[metric_of(job)] += job->row == ROW_UNAVAILABLE;
 	if (job->kind == JOB_DEFINITIONS) {
@@ -170,7 +109,7 @@ static void give_up(struct database *database, struct job *job)
 	} else {
 		hub_answer_page(database->hub, job->request, CURSOR_UNAVAILABLE, "", NULL, 0, job->id);
 	}
-	free_job(job);
+	database_free_job(job);
 }
 
 static struct job *pop(struct queue *queue)
@@ -192,12 +131,12 @@ static void on_check(uv_timer_t *timer)
 	uint64_t now_ms = uv_now(database->loop);
 	struct job *refused;
 	while ((refused = pop(&database->refused)) != NULL) {
-		give_up(database, refused);
+		database_give_up(database, refused);
 	}
 	struct queue *queues[] = {&database->queue, &database->authorize};
 	for (size_t i = 0; i < 2; i++) {
 		while (queues[i]->first && now_ms - queues[i]->first->queued_ms >= QUEUE_TIMEOUT_MS) {
-			give_up(database, pop(queues[i]));
+			database_give_up(database, pop(queues[i]));
 		}
 	}
 	if (!database->queue.first && !database->authorize.first) {
@@ -338,158 +277,6 @@ static void ask_definitions(void *arg, struct request *request)
 	wait_for_definitions(arg, &(struct waiter){.request = request});
 }
 
-/* ---- answers */
-
-/* True: the result has rows. Otherwise the line for the log was written. */
-static bool usable(const char *what, const PGresult *result, int columns)
-{
-	if (!result) {
-		return false; /* lost says why */
-	}
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != columns) {
-		log_warn("%s failed: %s", what, connection_error(result));
-		return false;
-	}
-	return true;
-}
-
-static void answer_row(struct database *database, struct job *job, const PGresult *result)
-{
-	if (strncmp(connection_sqlstate(result), "22", 2) == 0) {
-		/* Not UTF-8, say: what the client wrote is no value. */
-		job->row = ROW_SPELLING;
-		give_up(database, job);
-		return;
-	}
-	if (!usable("livefeed.row_scope", result, 3) || PQntuples(result) != 1 || !database->hub) {
-		give_up(database, job);
-		return;
-	}
-	struct text status = rows_text(result, 0, 0);
-	struct row_access row = {.unit = rows_text(result, 0, 1)};
-	struct text *users = NULL;
-	size_t size = 0;
-	if (status.len == 6 && memcmp(status.bytes, "absent", 6) == 0) {
-		hub_answer_row(database->hub, job->request, ROW_ABSENT, NULL);
-	} else if (status.len == 8 && memcmp(status.bytes, "spelling", 8) == 0) {
-		hub_answer_row(database->hub, job->request, ROW_SPELLING, NULL);
-	} else if (rows_text_array(rows_text(result, 0, 2), &users, &size, &row.n_users)) {
-		row.users = users;
-		hub_answer_row(database->hub, job->request, ROW_FOUND, &row);
-	} else {
-		give_up(database, job);
-		job = NULL;
-	}
-	free(users);
-	if (job) {
-		free_job(job);
-	}
-}
-
-static void answer_cursor(struct database *database, struct job *job, const PGresult *result)
-{
-	if (!usable("livefeed.check_cursor", result, 2) || PQntuples(result) != 1 || !database->hub) {
-		give_up(database, job);
-		return;
-	}
-	struct text status = rows_text(result, 0, 0);
-	int64_t head = rows_int8(result, 0, 1);
-	enum cursor_status cursor = CURSOR_EPOCH;
-	if (status.len == 2 && memcmp(status.bytes, "ok", 2) == 0) {
-		cursor = CURSOR_OK;
-	} else if (status.len == 6 && memcmp(status.bytes, "pruned", 6) == 0) {
-		cursor = CURSOR_PRUNED;
-	}
-	if (database->head) {
-		database->head(database->head_arg, head);
-	}
-	hub_answer_cursor(database->hub, job->request, cursor, head);
-	free_job(job);
-}
-
-/* The page's rows as events; returns how many, -1 where a row is malformed or memory is out. */
-static int decode_page(const PGresult *result, struct event **events)
-{
-	struct rows_scratch scratch = {0};
-	int n = PQntuples(result) - 1;
-	for (int row = 0; row < n; row++) {
-		struct event event;
-		if (!rows_event(result, row, &scratch, &event) || !(events[row] = event_new(&event))) {
-			while (row-- > 0) {
-				event_unref(events[row]);
-			}
-			n = -1;
-		}
-	}
-	rows_scratch_free(&scratch);
-	return n;
-}
-
-static void answer_page(struct database *database, struct job *job, const PGresult *result)
-{
-	struct rows_mark mark;
-	static struct event *events[PAGE_ROWS_MAX];
-	int n = 0;
-	if (!result || !database->hub) {
-		give_up(database, job);
-		return;
-	}
-	if (!rows_mark(result, &mark) || PQntuples(result) - 1 > PAGE_ROWS_MAX || (n = decode_page(result, events)) < 0) {
-		log_warn("livefeed.read failed: %s",
-		         PQresultStatus(result) == PGRES_FATAL_ERROR ? connection_error(result) : "malformed page");
-		give_up(database, job);
-		return;
-	}
-	hub_answer_page(database->hub, job->request, mark.flags & EVENT_PRUNED ? CURSOR_PRUNED : CURSOR_OK, mark.epoch,
-	                events, (size_t)n, mark.id);
-	for (int i = 0; i < n; i++) {
-		event_unref(events[i]);
-	}
-	free_job(job);
-}
-
-/*
- * An error of the application's function: said with its SQLSTATE and message (never the claims), but not for each of ten
- * thousand tokens.
- */
-static void complain(struct database *database, const PGresult *result)
-{
-	uint64_t now_ms = uv_now(database->loop);
-	if (database->complained_ms && now_ms - database->complained_ms < AUTHORIZE_COMPLAIN_MS) {
-		database->unsaid++;
-		return;
-	}
-	log_warn("the authorizer failed (%llu more since this was last said): %s", (unsigned long long)database->unsaid,
-	         connection_error(result));
-	database->complained_ms = now_ms;
-	database->unsaid = 0;
-}
-
-/* Errors that say nothing of the claims: asked again, the answer may be another. */
-static bool is_passing(const char *sqlstate)
-{
-	return strncmp(sqlstate, "40", 2) == 0 || strncmp(sqlstate, "53", 2) == 0 || strncmp(sqlstate, "57", 2) == 0;
-}
-
-static void answer_authorize(struct database *database, struct job *job, const PGresult *result)
-{
-	enum authorize_status status = AUTHORIZE_OK;
-	struct text json = {NULL, 0};
-	if (!result || !database->hub) {
-		give_up(database, job);
-		return;
-	}
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 || PQnfields(result) != 1) {
-		complain(database, result);
-		metrics.query_failures[METRIC_QUERY_AUTHORIZER]++;
-		status = is_passing(connection_sqlstate(result)) ? AUTHORIZE_UNAVAILABLE : AUTHORIZE_FAILED;
-	} else {
-		json = rows_text(result, 0, 0);
-	}
-	hub_answer_authorize(database->hub, job->request, status, json);
-	free_job(job);
-}
-
 /* ---- connections */
 
 static void answered(struct connection *connection, PGresult *result, void *arg)
@@ -499,16 +286,10 @@ static void answered(struct connection *connection, PGresult *result, void *arg)
 	(void)connection;
 	slot->job = NULL;
 	measure(job);
-	if (job->kind == JOB_ROW) {
-		answer_row(slot->database, job, result);
-	} else if (job->kind == JOB_CURSOR) {
-		answer_cursor(slot->database, job, result);
-	} else if (job->kind == JOB_AUTHORIZE) {
+	if (job->kind == JOB_AUTHORIZE) {
 		slot->database->n_authorizing--;
-		answer_authorize(slot->database, job, result);
-	} else {
-		answer_page(slot->database, job, result);
 	}
+	database_answer(slot->database, job, result);
 	dispatch(slot->database);
 }
 
@@ -529,11 +310,11 @@ static void end_definitions(struct slot *slot, bool ok)
 	slot->job = NULL;
 	measure(job);
 	if (!ok) {
-		give_up(database, job);
+		database_give_up(database, job);
 	} else {
 		catalog_load_commit(database->catalog, database->load);
 		database->load = NULL;
-		free_job(job);
+		database_free_job(job);
 		commit_authority(database);
 		definitions_done(database, true);
 	}
@@ -543,7 +324,7 @@ static void end_definitions(struct slot *slot, bool ok)
 static void got_revocations(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	bool ok = usable("reading livefeed.revocations", result, 4);
+	bool ok = database_usable("reading livefeed.revocations", result, 4);
 	(void)connection;
 	if (ok && slot->database->hub) {
 		definitions_take_revocations(slot->database->hub, result);
@@ -555,7 +336,7 @@ static void got_authority(struct connection *connection, PGresult *result, void 
 {
 	struct slot *slot = arg;
 	struct database *database = slot->database;
-	if (!usable("livefeed.authority", result, 2) || PQntuples(result) != 1) {
+	if (!database_usable("livefeed.authority", result, 2) || PQntuples(result) != 1) {
 		end_definitions(slot, false);
 		return;
 	}
@@ -572,7 +353,8 @@ static void got_authority(struct connection *connection, PGresult *result, void 
 static void got_keys(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	if (!usable("reading livefeed.keys", result, 2) || !definitions_take_keys(slot->database->access, result)) {
+	if (!database_usable("reading livefeed.keys", result, 2) ||
+	    !definitions_take_keys(slot->database->access, result)) {
 		end_definitions(slot, false);
 		return;
 	}
@@ -582,7 +364,8 @@ static void got_keys(struct connection *connection, PGresult *result, void *arg)
 static void got_paths(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	if (!usable("reading livefeed.paths", result, 2) || !definitions_take_paths(slot->database->load, result)) {
+	if (!database_usable("reading livefeed.paths", result, 2) ||
+	    !definitions_take_paths(slot->database->load, result)) {
 		end_definitions(slot, false);
 		return;
 	}
@@ -592,7 +375,8 @@ static void got_paths(struct connection *connection, PGresult *result, void *arg
 static void got_feeds(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	if (!usable("reading livefeed.feeds", result, 8) || !definitions_take_feeds(slot->database->load, result)) {
+	if (!database_usable("reading livefeed.feeds", result, 8) ||
+	    !definitions_take_feeds(slot->database->load, result)) {
 		end_definitions(slot, false);
 		return;
 	}
@@ -819,13 +603,13 @@ void database_free(struct database *database)
 	for (size_t i = 0; i < database->n_slots; i++) {
 		connection_free(database->slots[i].connection);
 		if (database->slots[i].job) {
-			give_up(database, database->slots[i].job);
+			database_give_up(database, database->slots[i].job);
 		}
 	}
 	struct job *job;
 	while ((job = pop(&database->queue)) != NULL || (job = pop(&database->authorize)) != NULL ||
 	       (job = pop(&database->refused)) != NULL) {
-		give_up(database, job);
+		database_give_up(database, job);
 	}
 	free(database->slots);
 	free(database);

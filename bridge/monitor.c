@@ -69,16 +69,23 @@ void monitor_adopt(void *arg, int fd)
 
 static bool is_forwarded(struct lws *wsi)
 {
-	static const char *const custom[] = {
-		"forwarded:",        "x-forwarded-host:", "x-forwarded-proto:", "x-real-ip:",      "x-forwarded-server:",
-		"x-forwarded-port:", "x-client-ip:",      "cf-connecting-ip:",  "true-client-ip:", "x-forwarded-path:"};
-	for (size_t i = 0; i < sizeof custom / sizeof *custom; i++) {
-		if (lws_hdr_custom_length(wsi, custom[i], (int)strlen(custom[i])) >= 0) {
+	/* Those that libwebsockets knows by a number, it does not find by their name. */
+	static const enum lws_token_indexes known[] = {WSI_TOKEN_X_FORWARDED_FOR, WSI_TOKEN_HTTP_X_REAL_IP,
+	                                               WSI_TOKEN_HTTP_VIA};
+	static const char *const others[] = {
+		"forwarded:",          "x-forwarded-host:", "x-forwarded-proto:", "x-forwarded-port:",
+		"x-forwarded-server:", "x-client-ip:",      "cf-connecting-ip:",  "true-client-ip:"};
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (lws_hdr_total_length(wsi, known[i]) > 0) {
 			return true;
 		}
 	}
-	return lws_hdr_total_length(wsi, WSI_TOKEN_X_FORWARDED_FOR) > 0 ||
-	       lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_VIA) > 0;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		if (lws_hdr_custom_length(wsi, others[i], (int)strlen(others[i])) >= 0) {
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool is_from_here(struct lws *wsi)

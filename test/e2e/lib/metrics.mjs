@@ -1,0 +1,35 @@
+// The page of /metrics as a parser of others reads it: that of the Prometheus client for Python, as Debian has it
+// (for its own Python, which need not be the first in PATH).
+
+import { spawn } from 'node:child_process';
+import { DEADLINE_MS, within } from './wait.mjs';
+
+const READER = `
+import json, sys
+from prometheus_client.parser import text_string_to_metric_families
+print(json.dumps([
+    {"name": f.name, "type": f.type, "help": f.documentation,
+     "samples": [{"name": s.name, "labels": s.labels, "value": s.value} for s in f.samples]}
+    for f in text_string_to_metric_families(sys.stdin.read())]))
+`;
+
+/** The families of a page: [{ name, type, help, samples: [{ name, labels, value }] }]; throws where the parser does. */
+export async function families(page) {
+  const child = spawn('/usr/bin/python3', ['-c', READER], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (data) => { out += data; });
+  child.stderr.on('data', (data) => { err += data; });
+  child.stdin.end(page);
+  const code = await within('the parser', new Promise((resolve) => child.once('close', resolve)), 2 * DEADLINE_MS);
+  if (code !== 0) throw new Error(err);
+  return JSON.parse(out);
+}
+
+/** One sample by its name and labels as they stand in the page: `livefeed_sessions{transport="websocket"}`. */
+export async function metric(bridge, sample) {
+  const { status, body } = await bridge.get('/metrics');
+  const line = body.split('\n').find((each) => each.startsWith(`${sample} `));
+  if (status !== 200 || !line) throw new Error(`${status}: no ${sample}:\n${body}`);
+  return Number(line.slice(sample.length));
+}

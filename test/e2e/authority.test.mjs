@@ -260,6 +260,7 @@ describe('authority', () => {
       const token = foreign(id);
       await db.write(`SELECT livefeed.disconnect('alias-62')`);
       await client.close(4403, SOON_MS);
+      await reached();
       await refused(a, token);
       await refused(b, token);
     });

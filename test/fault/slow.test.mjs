@@ -3,7 +3,6 @@
 // that grows. The line in between is a fast one. Not here: the sizes of queues as such (test/unit).
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge } from '../e2e/lib/bridge.mjs';
@@ -11,7 +10,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { Checker } from './lib/checker.mjs';
 import { seeded } from './lib/random.mjs';
-import { tearDown } from './lib/scene.mjs';
+import { held, tearDown } from './lib/scene.mjs';
 import { Session, startSessions } from './lib/session.mjs';
 import { SCHEMA } from './lib/writer.mjs';
 
@@ -38,8 +37,6 @@ describe('slow clients', () => {
   after(async () => {
     await tearDown([bridge], cluster);
   });
-
-  const memory = async () => Number(/VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${bridge.process.pid}/status`, 'utf8'))[1]);
 
   /** One transaction of large rows, recorded. */
   async function write(checker, name) {
@@ -84,7 +81,7 @@ describe('slow clients', () => {
         last = await write(checker, `t${n}`);
         for (const reader of quick) await until(`${reader.name} to have ${last}`, () => reader.heard?.frame.key === last, QUICK_LIMIT_MS);
         slowest = Math.max(slowest, performance.now() - began);
-        peak = Math.max(peak, await memory());
+        peak = Math.max(peak, (await held(bridge.process.pid)).rss);
       }
       // Who begins to stall when little is left finds all of it in the kernel's buffers, and is not closed.
       const closed = ({ stream }) => stream.closes.get(4408) > 0;

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { lasting, rounds } from './lib/random.mjs';
-import { until, SLOW } from '../e2e/lib/wait.mjs';
+import { SLOW } from '../e2e/lib/wait.mjs';
 import { Scene, stopped } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
@@ -27,9 +27,7 @@ async function scene(name, bridges, work) {
 
 describe('a bridge stopped', { concurrency: 2 }, () => {
   it('while it ticks: another takes over, and its sessions lose nothing', () => scene('stopped bridge', [[], []], async (set) => {
-    await set.db.head();
-    const pid = await until('a ticker', () => set.db.value('SELECT pid FROM livefeed.bridges WHERE ticker'));
-    const [one, other] = set.bridges[0].process.pid === pid ? set.bridges : [...set.bridges].reverse();
+    const [one, other] = await set.ticker();
     const waiting = [];
     const elsewhere = [];
     for (const unit of UNITS) {

@@ -123,6 +123,16 @@ export class Scene {
     return Promise.race([...this.#faults, ...this.#writers.map(({ done }) => done)].map((work) => work.then(() => never)));
   }
 
+  /** The bridges, the one that ticks first. */
+  async ticker() {
+    const pid = await until('one of the bridges to tick', async () => {
+      // One that was stopped may still say so of itself: the latest word counts.
+      const [last] = await this.db.query('SELECT pid FROM livefeed.bridges WHERE ticker ORDER BY seen_at DESC LIMIT 1');
+      return this.bridges.some((bridge) => bridge.process.pid === last?.pid) ? last.pid : null;
+    });
+    return [...this.bridges].sort((a, b) => Number(b.process.pid === pid) - Number(a.process.pid === pid));
+  }
+
   /** The bridges' connections to the database: [{ pid, name }]; `names`: only those. */
   backends(...names) {
     return this.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity

@@ -49,10 +49,11 @@ export class Writer {
   /**
    * `units`, `users`: where rows go (null: nobody's); `async`: COMMIT does not wait for the disk, so that a crash may take
    * back what was answered, and every transaction counts either way; `pace`: the longest pause between two
-   * transactions in ms; `late`: the longest a transaction stays open; `body`: bytes of each row.
+   * transactions in ms; `late`: the longest a transaction stays open; `body`: bytes of each row; `refused`: an object that counts, by SQLSTATE, errors that would
+   * else be defects.
    */
-  constructor({ name, db, checker, pool, random, units, users = [null], async = false, pace = 30, late = 250, body = 40, prepared = true }) {
-    Object.assign(this, { name, db, checker, pool, random, units, users, async, pace, late, body, prepared });
+  constructor({ name, db, checker, pool, random, units, users = [null], async = false, pace = 30, late = 250, body = 40, prepared = true, refused }) {
+    Object.assign(this, { name, db, checker, pool, random, units, users, async, pace, late, body, prepared, refused });
   }
 
   stop() {
@@ -136,7 +137,8 @@ export class Writer {
   async #failed({ tx, ending, prepared }, error) {
     const dead = !this.#alive || error.severity !== 'ERROR' || prepared;
     if (error.severity && !EXPECTED_ERRORS.has(error.code)) {
-      this.checker.defect('write', `${tx.name}: ${error.code} ${error.message}`);
+      if (this.refused) this.refused[error.code] = (this.refused[error.code] ?? 0) + 1;
+      else this.checker.defect('write', `${tx.name}: ${error.code} ${error.message}`);
     }
     tx.end(dead && ending ? 'lost' : 'rolled back');
     if (!dead) await this.#client.query('ROLLBACK').catch(() => {});

@@ -17,7 +17,8 @@
  * Events are ordered inside their transaction by the command that made the
  * row's version (NEW's cmin, for DELETE OLD's cmax), not by when the trigger
  * fired: a trigger of the application that updates another row of the same
- * statement makes ours fire for the third version before the second.
+ * statement makes ours fire for the third version before the second. What is
+ * deleted comes before what is made in its place: journal.c has the rule.
  *
  * The application's write does not fail because of us: a definition that does
  * not fit, or a function of the application that raises, is a warning and a
@@ -56,6 +57,7 @@ typedef struct Capture
 {
 	const Watch *watch;
 	CommandId	command;
+	CommandId	next_command;	/* that came to the new version, or InvalidCommandId */
 	TimestampTz at;
 	const bool *changed;		/* by attribute number; NULL: no UPDATE */
 } Capture;
@@ -146,6 +148,8 @@ tell(const Capture *capture, const Telling *telling)
 
 	event.flags = telling->flags;
 	event.command = capture->command;
+	if ((telling->flags & EVENT_CREATED) && (telling->flags & EVENT_TO_ALL) == EVENT_TO_ALL)
+		event.next_command = capture->next_command;
 	event.at = capture->at;
 	event.feed = watch->feed;
 	event.unit = telling->unit;
@@ -205,6 +209,23 @@ command_of(const TriggerData *trigger, bool deleted)
 	return deleted
 		? HeapTupleHeaderGetCmax(tuple->t_data)
 		: HeapTupleHeaderGetCmin(tuple->t_data);
+}
+
+/*
+ * The command of this transaction that already updated or deleted the version
+ * that the row trigger fires for; InvalidCommandId: none did.
+ */
+static CommandId
+next_command_of(const TriggerData *trigger)
+{
+	HeapTupleHeader tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
+		? trigger->tg_newtuple->t_data : trigger->tg_trigtuple->t_data;
+
+	if (trigger->tg_relation->rd_tableam != GetHeapamTableAmRoutine() ||
+		(tuple->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask) ||
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(tuple)))
+		return InvalidCommandId;
+	return HeapTupleHeaderGetCmax(tuple);
 }
 
 /*
@@ -482,6 +503,7 @@ livefeed_capture_row(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
 		capture.command = command_of(trigger, false);
+		capture.next_command = next_command_of(trigger);
 		capture_one(&capture, EVENT_CREATED, "created", trigger->tg_trigslot);
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
@@ -492,6 +514,7 @@ livefeed_capture_row(PG_FUNCTION_ARGS)
 	else
 	{
 		capture.command = command_of(trigger, false);
+		capture.next_command = next_command_of(trigger);
 		capture_update(&capture, trigger->tg_trigslot, trigger->tg_newslot);
 	}
 	return PointerGetDatum(NULL);

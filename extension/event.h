@@ -50,7 +50,8 @@
 typedef struct LivefeedEvent
 {
 	int			flags;
-	CommandId	command;		/* orders events inside their transaction */
+	CommandId	command;		/* orders events inside their transaction (journal.c) */
+	CommandId	next_command;	/* of a row that is new: what came to it after that; else 0 */
 	TimestampTz at;				/* the clock when it was made; 0: journal looks */
 	const char *feed;
 	const char *unit;			/* NULL: none */

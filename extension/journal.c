@@ -98,6 +98,9 @@ static Target target;
 /* Has this transaction written? */
 static bool journal_in_use = false;
 
+/* The latest command of this transaction of which a deletion was written. */
+static CommandId last_deletion = 0;
+
 static void
 target_invalidate(Datum arg, Oid relation)
 {
@@ -206,6 +209,31 @@ set_array(TupleTableSlot *slot, int column, ArrayType *value)
 	slot->tts_values[column] = PointerGetDatum(value);
 }
 
+/*
+ * The place of an event inside its transaction, after which come those of equal
+ * place in the order of writing: that of the command that made the version of
+ * the row, and of one command the deletions first. For no row is both made and
+ * deleted by one command, but a key may be: a statement deletes the row that
+ * has it and makes another, and with a deferrable key it may do so in any order.
+ *
+ * A row may be made by a command that began before another that deleted the
+ * former row of its key: a trigger BEFORE INSERT makes room for it. So a new row
+ * comes after all deletions that were written before it was told, but for those
+ * that may be of that very row: such as the next command that came to it.
+ */
+static int32
+place_in_transaction(const LivefeedEvent *event)
+{
+	CommandId	command = event->command;
+	bool		deletes = (event->flags & EVENT_DELETED) != 0;
+
+	if (deletes)
+		last_deletion = Max(last_deletion, command);
+	else if (event->next_command > command)
+		command = Max(command, Min(last_deletion, event->next_command - 1));
+	return (int32) Min(command, (CommandId) (PG_INT32_MAX / 2)) * 2 + (deletes ? 0 : 1);
+}
+
 /* Lays the event out as a row of the log. */
 static void
 fill_row(TupleTableSlot *slot, const LivefeedEvent *event)
@@ -216,7 +244,7 @@ fill_row(TupleTableSlot *slot, const LivefeedEvent *event)
 	slot->tts_values[LOG_XID] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
 	slot->tts_values[LOG_SEQ] = Int64GetDatum(nextval_internal(target.sequence, false));
 	slot->tts_values[LOG_AT] = TimestampTzGetDatum(event->at != 0 ? event->at : GetCurrentTimestamp());
-	slot->tts_values[LOG_COMMAND] = Int32GetDatum((int32) event->command);
+	slot->tts_values[LOG_COMMAND] = Int32GetDatum(place_in_transaction(event));
 	slot->tts_values[LOG_FLAGS] = Int32GetDatum(event->flags);
 	set_text(slot, LOG_FEED, event->feed);
 	set_text(slot, LOG_UNIT, event->unit);
@@ -390,6 +418,7 @@ journal_end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			journal_in_use = false;
+			last_deletion = 0;
 			fold_reset();
 			break;
 

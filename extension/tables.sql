@@ -20,7 +20,7 @@ CREATE TABLE livefeed.log (
 	xid         xid8        NOT NULL,	-- of the top-level transaction
 	seq         bigint      NOT NULL,
 	at          timestamptz NOT NULL,	-- when the event was made
-	command     integer     NOT NULL,	-- NEW's cmin, cmax for DELETE
+	command     integer     NOT NULL,	-- the place in the transaction: twice NEW's cmin, cmax for DELETE, and 1 but for that
 	flags       integer     NOT NULL,	-- event.h
 	feed        text        COLLATE "C" NOT NULL,
 	unit        text        COLLATE "C",

@@ -1,0 +1,66 @@
+-- One statement that deletes a row and makes another of the same key: what is deleted comes first, in whatever order it
+-- was done, so that a client that applies the events has what the table has.
+CREATE SCHEMA statement_order;
+SET search_path = statement_order;
+CREATE TABLE places (id int PRIMARY KEY DEFERRABLE, name text);
+CREATE TABLE slots (id int PRIMARY KEY, name text, n int DEFAULT 0);
+SELECT livefeed.watch('places'), livefeed.watch('slots');
+
+CREATE VIEW told AS
+	SELECT feed, key, type, convert_from(frame, 'UTF8')::json #>> '{data,name}' AS name
+	FROM (SELECT l.*, split_part(convert_from(l.frame, 'UTF8')::json ->> 'type', '.', 2) AS type
+		FROM livefeed.log l WHERE l.xid = (SELECT max(xid::text::numeric)::text::xid8 FROM livefeed.log)) l
+	ORDER BY l.command, l.seq;
+
+-- Keys that pass through each other.
+INSERT INTO places VALUES (1, 'a'), (2, 'b'), (3, 'c');
+UPDATE places SET id = id + 1;
+TABLE told;
+UPDATE places SET id = 6 - id;
+TABLE told;
+
+-- Made first, and then deleted.
+WITH made AS (INSERT INTO places VALUES (3, 'new') RETURNING id)
+DELETE FROM places USING made WHERE places.id = made.id;
+TABLE told;
+TABLE places ORDER BY id;
+
+-- A trigger that makes room for a row on its way in: its command began later, and was over sooner.
+CREATE FUNCTION make_room() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM statement_order.slots WHERE id = NEW.id;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER make_room BEFORE INSERT ON slots FOR EACH ROW EXECUTE FUNCTION make_room();
+INSERT INTO slots VALUES (1, 'a'), (2, 'b');
+INSERT INTO slots VALUES (1, 'c'), (2, 'd');
+TABLE told;
+
+-- The same row made twice by one statement, the first time for nobody.
+INSERT INTO slots VALUES (1, 'e'), (1, 'f');
+TABLE told;
+
+-- And one that updates the rows once they are there.
+CREATE FUNCTION count_all() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE statement_order.slots SET n = n + 1, name = name || n;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER a_count AFTER INSERT ON slots FOR EACH ROW EXECUTE FUNCTION count_all();
+BEGIN;
+INSERT INTO slots VALUES (1, 'g'), (2, 'h');
+COMMIT;
+TABLE told;
+TABLE slots ORDER BY id;
+
+-- Savepoints that were rolled back leave nothing behind.
+BEGIN;
+SAVEPOINT s;
+INSERT INTO slots VALUES (1, 'x');
+ROLLBACK TO s;
+INSERT INTO slots VALUES (1, 'i');
+COMMIT;
+TABLE told;
+
+SET client_min_messages = warning;
+DROP SCHEMA statement_order CASCADE;

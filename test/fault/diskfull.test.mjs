@@ -20,6 +20,7 @@ import { lasting, repeatedly, rounds, seconds } from './lib/random.mjs';
 import { Scene } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
+const ROUNDS = rounds(2, 5); // full and free again
 const MB = 1024 * 1024;
 const DISK_FULL = '53100';
 const GOES_ON_WITHIN_MS = 20_000 * SLOW;
@@ -97,13 +98,13 @@ describe('a full disk', { skip }, () => {
       const { staying, told, refused } = await story(scene, { body: 2000 });
       const chaos = scene.random.child('disk');
       let full = 0;
-      for (let round = rounds(2, 5); round > 0; round--) {
+      for (let round = ROUNDS; round > 0; round--) {
         const before = refused[DISK_FULL] ?? 0;
         await data.fill();
         const at = performance.now();
         await until('writers to be refused', () => (refused[DISK_FULL] ?? 0) > before + 5, GOES_ON_WITHIN_MS);
         // A few blocks now and then: who gets them, a writer or a tick, is chance.
-        const over = AbortSignal.timeout(Math.max(1, Math.round(seconds(2.5) * 1000 - (performance.now() - at))));
+        const over = AbortSignal.timeout(Math.max(1, Math.round(seconds(5) / ROUNDS * 1000 - (performance.now() - at))));
         await repeatedly(over, () => chaos.int(20, 200), () => data.give(chaos.int(1, 12) * 8192));
         assert.ok(await data.room() < MB);
         for (const bridge of scene.bridges) assert.equal((await bridge.get('/healthz')).status, 200);

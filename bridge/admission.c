@@ -13,14 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
 #include "metrics.h"
 #include "session_internal.h"
 
 void session_refuse_token(struct session *session, const char *ref, const char *reason)
 {
 	metrics.auth_failures[metrics_auth(reason)]++;
-	log_info("token refused: %s", reason);
+	session_log_refused(session, reason);
 	session_error(session, ref, "bad_token", reason, NULL);
 	session_shut(session, CLOSE_TOKEN, reason);
 }

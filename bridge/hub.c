@@ -140,6 +140,7 @@ void hub_sweep(struct hub *hub)
 		struct session *session = hub->closed;
 		hub->closed = session->next;
 		free(session->close_text);
+		free(session->address);
 		free(session);
 	}
 }

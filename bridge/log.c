@@ -193,7 +193,7 @@ void log_with(enum log_level level, const struct log_field *fields, const char *
 static const char *const topic_names[LOG_TOPICS] = {
 	[LOG_TOPIC_TOKEN] = "tokens refused",
 	[LOG_TOPIC_REQUEST] = "requests refused",
-	[LOG_TOPIC_LIMIT] = "limits reached",
+	[LOG_TOPIC_SESSION] = "sessions closed",
 };
 
 static struct {

@@ -70,6 +70,7 @@ enum metric_query {
 enum metric_close {
 	METRIC_CLOSE_CLIENT, /* it left, or its connection broke */
 	METRIC_CLOSE_1001,
+	METRIC_CLOSE_1002,
 	METRIC_CLOSE_1003,
 	METRIC_CLOSE_1007,
 	METRIC_CLOSE_1009,

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
 #include "metrics.h"
 #include "session_internal.h"
 
@@ -42,6 +41,7 @@ void session_shut(struct session *session, enum close_code code, const char *rea
 	set_state(session, SESSION_CLOSING);
 	session->close_code = (uint16_t)code;
 	session->close_reason = reason;
+	session_log_shut(session);
 	outbox_wake(session);
 }
 
@@ -131,6 +131,8 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 	enum metric_transport kind = metrics_transport(transport->name);
 	metrics.sessions[kind]++;
 	metrics.sessions_opened[kind]++;
+	session->address = origin != NULL && origin->address != NULL ? strdup(origin->address) : NULL;
+	session_log_opened(session);
 	return session;
 }
 
@@ -450,6 +452,7 @@ void session_gone(struct session *session)
 	if (session->state == SESSION_CLOSED)
 		return;
 	set_state(session, SESSION_CLOSED);
+	session_log_gone(session);
 	session_forget(session);
 	authority_forget_session(session);
 	drop_held(session);

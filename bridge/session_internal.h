@@ -110,6 +110,7 @@ struct session {
 	struct session_path *path;
 	const char *close_reason;
 	char *close_text; /* close_reason, where it is no static string */
+	char *address; /* of the client, for the log; NULL: not known */
 
 	struct frame **ring; /* the outbox: capacity is a power of two; NULL until needed */
 	uint32_t capacity, first, n_frames;
@@ -346,6 +347,12 @@ void session_reply(struct session *session, struct frame *frame);
 void outbox_wake(struct session *session);
 void outbox_trim(struct session *session); /* frees the ring of a session that has sent nothing for a while */
 void outbox_clear(struct session *session);
+
+/* ---- session_log.c */
+void session_log_opened(const struct session *session);
+void session_log_refused(const struct session *session, const char *reason);
+void session_log_shut(const struct session *session);
+void session_log_gone(const struct session *session);
 
 /* ---- session.c */
 void session_shut(struct session *session, enum close_code code, const char *reason);

@@ -137,11 +137,14 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	}
 	if (server->websockets > (size_t)server->settings.config->max_connections) {
 		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS]++;
+		log_bounded(LOG_TOPIC_SESSION, NULL, "too many connections: --max-connections is reached");
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections") ? 0 : -1;
 	}
 	transport_client_address(server, wsi, address, sizeof address);
 	if (!count_address(server, client, address)) {
+		struct log_field fields[] = {{"address", address}, {NULL, NULL}};
 		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_ADDRESS]++;
+		log_bounded(LOG_TOPIC_SESSION, fields, "too many connections from this address");
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;
 	}
 	struct session_origin origin = {

@@ -44,10 +44,16 @@ static bool outbox_grow(struct session *session)
 	return true;
 }
 
+/* What the first frame, which may be of any size, has beyond the bound is not counted: else no answer could follow it. */
 static bool has_room(const struct session *session, const struct frame *frame, uint64_t reserve)
 {
-	return session->n_frames == 0 ||
-	       session->queued_bytes + frame->len <= (uint64_t)session->hub->limits.max_queue_bytes + reserve;
+	uint64_t max = (uint64_t)session->hub->limits.max_queue_bytes, waiting = session->queued_bytes;
+	if (session->n_frames == 0)
+		return true;
+	uint64_t first = session->ring[session->first]->len;
+	if (first > max)
+		waiting -= first - max;
+	return waiting + frame->len <= max + reserve;
 }
 
 static void shut_slow(struct session *session)

@@ -92,7 +92,8 @@ describe('hostile tokens', () => {
 
   /** How often the log gives each reason. */
   const reasons = (bridge) => bridge.log.split('\n').reduce((counts, line) => {
-    const reason = /token refused: (.*?)(?:, from .*?)?(?:"}.*)?$/.exec(line)?.[1];
+    const said = line.startsWith('{') ? JSON.parse(line).message : line.replace(/( [a-z_]+="(\\.|[^"\\])*")+$/, '');
+    const reason = /token refused: (.*)$/.exec(said)?.[1];
     return reason ? counts.set(reason, (counts.get(reason) ?? 0) + 1) : counts;
   }, new Map());
 

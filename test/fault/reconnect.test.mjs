@@ -32,13 +32,21 @@ const MEMORY_LIMIT_KB = (LONG ? 600_000 : 200_000) * SLOW;
 const SCHEMA = `
   CREATE TABLE storm (n bigint PRIMARY KEY, unit integer NOT NULL, pad text NOT NULL DEFAULT repeat('x', 150));
   SELECT livefeed.watch('storm', unit => 'unit');
+  CREATE TABLE board (id integer PRIMARY KEY, unit integer NOT NULL, n bigint NOT NULL DEFAULT 0);
+  INSERT INTO board SELECT n, n FROM generate_series(1, ${UNITS}) n;
+  SELECT livefeed.watch('board', unit => 'unit', columns => '{n}');
 `;
+
+// What is subscribed to, and how events N from $1 to $2 are made, N for unit, or row, (N - 1) mod UNITS + 1.
+const UNIT_CHANNELS = { channel: 'storm:unit:', sql: (from, to) => `INSERT INTO storm SELECT n, (n - 1) % ${UNITS} + 1 FROM generate_series(${from}, ${to}) n ORDER BY n` };
+const ROW_CHANNELS = { channel: 'board:row:', sql: (from, to) => `DO $$ BEGIN FOR i IN ${from}..${to} LOOP UPDATE board SET n = i WHERE id = (i - 1) % ${UNITS} + 1; END LOOP; END $$` };
 
 describe('a reconnect storm', () => {
   let cluster;
   let db;
   let bridge;
   let load;
+  let kind;
   let last = 0; // the greatest n that was written
 
   before(async () => {
@@ -60,7 +68,7 @@ describe('a reconnect storm', () => {
   async function write(n) {
     for (const to = last + n; last < to;) {
       const next = Math.min(to, last + ROWS_AT_ONCE);
-      await db.write(`INSERT INTO storm SELECT n, (n - 1) % ${UNITS} + 1 FROM generate_series($1::bigint, $2::bigint) n ORDER BY n`, [last + 1, next]);
+      await db.write(kind.sql(last + 1, next));
       last = next;
     }
     return db.head();
@@ -99,10 +107,11 @@ describe('a reconnect storm', () => {
 
   const calls = async () => Object.fromEntries((await db.query(`SELECT funcname, calls FROM pg_catalog.pg_stat_user_functions WHERE schemaname = 'livefeed' AND funcname IN ('read', 'check_cursor')`)).map(({ funcname, calls: n }) => [funcname, n]));
 
-  async function start(args) {
+  async function start(args, how = UNIT_CHANNELS) {
+    kind = how;
     bridge = await Bridge.start(db, ['--db-connections', String(DB_CONNECTIONS), ...args]);
     const tokens = (await db.query(`SELECT livefeed.issue_token('user' || i, jsonb_build_array(i % ${UNITS} + 1), ttl => '2 h') AS token FROM generate_series(0, ${SESSIONS - 1}) i`)).map(({ token }) => token);
-    load = new Load({ name: 'storm', port: bridge.port, protocol: 'livefeed', path: '/ws?token={token}' }, { sessions: SESSIONS, units: UNITS, channel: 'storm:unit:', tokens, addresses: ADDRESSES, atOnce: SESSIONS });
+    load = new Load({ name: 'storm', port: bridge.port, protocol: 'livefeed', path: '/ws?token={token}' }, { sessions: SESSIONS, units: UNITS, channel: kind.channel, tokens, addresses: ADDRESSES, atOnce: SESSIONS });
     await load.expect(last + 1, last);
     await load.open();
   }
@@ -151,6 +160,11 @@ describe('a reconnect storm', () => {
     const { cursors: asked, pages } = await storm('from the log');
     assert.ok(asked < SESSIONS / 2, `${asked} cursors were asked for`);
     assert.ok(pages < SESSIONS, `${pages} pages were read`);
+  });
+
+  it('of row channels, each of which has to be asked for, with nothing in memory', async () => {
+    await start(['--history', '0'], ROW_CHANNELS);
+    await storm('of row channels');
   });
 
   it('at a bridge that was killed meanwhile', async () => {

@@ -367,14 +367,20 @@ static void test_outbox(void)
 	is_int(session_output(a.session, frames, 8), 1, "and stays until it is sent");
 	session_sent(a.session, 1);
 	ok(!session_has_output(a.session) && a.session->queued_bytes == 0, "then it is gone");
+	big_event(102, 500000);
+	send_text(&a, "{\"type\":\"ping\"}");
+	is_int(close_code(&a), 0, "an answer may stand behind it");
+	is_int(session_output(a.session, frames, 8), 2, "and does");
+	session_sent(a.session, 2);
+	a.wakes = 1;
 
 	for (int i = 0; i < 9; i++)
-		big_event(102 + i, 10000);
+		big_event(103 + i, 10000);
 	is_int(a.wakes, 2, "woken once for nine");
 	is_int(session_output(a.session, frames, 8), 8, "no more than asked for");
-	ok(frames[0]->id == 102 && frames[7]->id == 109, "in order");
+	ok(frames[0]->id == 103 && frames[7]->id == 110, "in order");
 	set_clock(499);
-	big_event(111, 10000);
+	big_event(112, 10000);
 	is_int(close_code(&a), 0, "the bound is reached by one who may yet read: it lags");
 	ok(a.session->subscriptions->replay != NULL, "and goes on by a replay");
 	set_clock(1);
@@ -382,9 +388,9 @@ static void test_outbox(void)
 	is_int(close_code(&a), 4408, "who takes nothing for half a second is closed");
 	is_int(a.wakes, 3, "woken to close");
 	is_int(metrics.limits[METRIC_LIMIT_MAX_QUEUE], 1, "and counted");
-	big_event(112, 10);
+	big_event(113, 10);
 	is_int(skip(&a), 9, "what was queued goes out, nothing after the gap");
-	is_int(metrics.frames_sent, 3 + 9, "frames are counted when they are sent");
+	is_int(metrics.frames_sent, 5 + 9, "frames are counted when they are sent");
 	world_end();
 }
 

@@ -37,7 +37,6 @@ struct gate {
 	uint8_t state;
 	bool listed; /* among the unfinished */
 	bool spoilt; /* bytes were thrown away */
-	bool pinged;
 	uint16_t fault;
 	const char *reason;
 	void *connection;
@@ -317,7 +316,6 @@ static size_t follow(struct gate *gate, const uint8_t *bytes, size_t len)
 	int code;
 	const char *reason;
 	gate->since_ms = settings.now_ms(settings.arg);
-	gate->pinged = false;
 	size_t read = framing_follow(&gate->framing, settings.max_message_bytes, bytes, len, &good, &code, &reason);
 	if (code != 0) {
 		set_fault(gate, code, reason);
@@ -341,19 +339,8 @@ int64_t gate_heard_ms(const struct gate *gate)
 	return gate->since_ms;
 }
 
-bool gate_pinged(const struct gate *gate)
-{
-	return gate->pinged;
-}
-
-void gate_ping_sent(struct gate *gate)
-{
-	gate->pinged = true;
-}
-
 void gate_heard(struct gate *gate)
 {
-	gate->pinged = false;
 	gate->since_ms = settings.now_ms(settings.arg);
 }
 

@@ -53,10 +53,8 @@ size_t gate_unfinished(void);
 /* The connection is being closed: no longer counted among them. */
 void gate_forget(struct gate *gate);
 
-/* When a WebSocket's client was last heard, and whether it was asked since. */
+/* When a WebSocket's client was last heard. */
 int64_t gate_heard_ms(const struct gate *gate);
-bool gate_pinged(const struct gate *gate);
-void gate_ping_sent(struct gate *gate);
 /* It takes what it is sent, slowly: as good as a word from it. */
 void gate_heard(struct gate *gate);
 /* For looking at all: the connections that are WebSockets, by file descriptor. */

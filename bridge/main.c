@@ -331,11 +331,17 @@ static bool reload(void)
 static void on_hangup(uv_signal_t *handle, int number)
 {
 	(void)handle, (void)number;
+	if (!bridge.draining) {
+		notify_reloading();
+	}
 	if (!reload()) {
 		metrics.reloads_refused++;
 	} else {
 		metrics.reloads++;
 		log_info("SIGHUP: configuration and keys were read again");
+	}
+	if (!bridge.draining) {
+		notify_send("READY=1");
 	}
 }
 

@@ -4,10 +4,12 @@
 #include "notify.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 void notify_send(const char *state)
@@ -28,6 +30,16 @@ void notify_send(const char *state)
 		              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
 		close(fd);
 	}
+}
+
+void notify_reloading(void)
+{
+	char state[64];
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld",
+	         (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	notify_send(state);
 }
 
 uint64_t notify_watchdog_ms(void)

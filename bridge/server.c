@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "acked.h"
 #include "log.h"
 #include "metrics.h"
 #include "request.h"
@@ -31,6 +33,7 @@
 /* How often it is looked for time-outs, at so many connections a time. */
 #define LOOK_MS 1000
 #define LOOK_FILES 4096
+#define LATE_MS 500
 #define KEEPALIVE_S 15
 /* The closing of a handle, and of those whose closing that begins. */
 #define DESTROY_TURNS 4
@@ -135,7 +138,6 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_RECEIVE:
 		return websocket_receive(server, client, in, len);
 	case LWS_CALLBACK_SERVER_WRITEABLE:
-		gate_heard(transport_gate(wsi)); /* it took what was waiting for it */
 		return flush_client(server, client) ? 0 : -1;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return websocket_peer_closes(server, client);
@@ -216,9 +218,17 @@ static void set_gates(struct server *server)
 	gate_configure(&settings);
 }
 
+/*
+ * At once, whatever waits to be sent: libwebsockets, asked to close, first wants to be rid of that, and begins to wait anew
+ * each time. On a socket that is shut its next write fails, and our kernel keeps nothing either (SO_LINGER of 0).
+ */
 static void kill_connection(struct lws *wsi)
 {
+	static const struct linger none = {.l_onoff = 1};
+	int file = lws_get_socket_fd(wsi);
 	gate_forget(transport_gate(wsi));
+	setsockopt(file, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+	shutdown(file, SHUT_RDWR);
 	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 
@@ -233,26 +243,58 @@ static void kill_oldest(void)
 	}
 }
 
-/* At a peer that may be gone: asked once it was silent for a heartbeat, given up after two. */
-static void look_at_websocket(struct server *server, struct lws *wsi)
+/* Whether its kernel took some of what stood before the ping, or keeps the ping from being sent at all: as good as a word from it. */
+static bool is_taking(struct client *client, struct lws *wsi)
+{
+	uint64_t confirmed, waiting;
+	if (!acked_bytes(lws_get_socket_fd(wsi), &confirmed, &waiting)) {
+		return false;
+	}
+	bool taking = confirmed > client->confirmed && client->confirmed < client->ping_at;
+	client->confirmed = confirmed;
+	return taking;
+}
+
+static bool send_ping(struct server *server, struct client *client, struct lws *wsi)
 {
 	/* One for all: a ping without payload. */
 	static unsigned char ping[LWS_PRE + 2] = {[LWS_PRE] = 0x89, [LWS_PRE + 1] = 0x00};
-	int64_t heartbeat_ms = server->settings.config->heartbeat_ms;
-	const struct client *client = lws_wsi_user(wsi);
-	struct gate *gate = transport_gate(wsi);
+	uint64_t waiting;
+	client->pinged_ms = now_ms(server);
+	client->ping_at = UINT64_MAX;
+	if (!acked_bytes(lws_get_socket_fd(wsi), &client->confirmed, &waiting)) {
+		client->confirmed = client->ping_at = waiting = 0;
+	}
+	if (lws_partial_buffered(wsi)) {
+		return true; /* it would only wait behind the rest */
+	}
+	if (client->ping_at != 0) {
+		client->ping_at = client->confirmed + waiting;
+	}
+	return lws_write(wsi, ping + LWS_PRE, sizeof ping - LWS_PRE, LWS_WRITE_RAW) >= 0;
+}
+
+/*
+ * At a peer that may be gone: asked once it was silent for a heartbeat, given up when it is for one more. A write that our own
+ * kernel takes says nothing about it.
+ */
+static void look_at_websocket(struct server *server, struct lws *wsi)
+{
+	int64_t heartbeat_ms = server->settings.config->heartbeat_ms, now = now_ms(server);
+	struct client *client = lws_wsi_user(wsi);
 	if (!client || !client->session || client->close_sent) {
 		return; /* it has a deadline already */
 	}
-	int64_t silent_ms = now_ms(server) - gate_heard_ms(gate);
-	if (silent_ms >= 2 * heartbeat_ms) {
-		metrics.peers_lost++;
-		kill_connection(wsi);
-	} else if (silent_ms >= heartbeat_ms && !gate_pinged(gate) && !lws_partial_buffered(wsi)) {
-		gate_ping_sent(gate);
-		if (lws_write(wsi, ping + LWS_PRE, sizeof ping - LWS_PRE, LWS_WRITE_RAW) < 0) {
+	int64_t heard = gate_heard_ms(transport_gate(wsi));
+	if (client->pinged_ms <= heard) {
+		if (now - heard >= heartbeat_ms && !send_ping(server, client, wsi)) {
 			kill_connection(wsi);
 		}
+	} else if (is_taking(client, wsi)) {
+		gate_heard(transport_gate(wsi));
+	} else if (now - heard >= 2 * heartbeat_ms && now - client->pinged_ms >= heartbeat_ms / 2) {
+		metrics.peers_lost++;
+		kill_connection(wsi);
 	}
 }
 
@@ -260,13 +302,19 @@ static void look_at_websocket(struct server *server, struct lws *wsi)
 static void on_look(uv_timer_t *timer)
 {
 	struct server *server = timer->data;
+	int files = gate_files(), slices = files / LOOK_FILES + 1;
+	int64_t late_ms = now_ms(server) - server->looked_ms;
+	server->looked_ms = now_ms(server);
+	uv_timer_start(timer, on_look, (uint64_t)(LOOK_MS / slices), 0);
+	if (late_ms > LOOK_MS + LATE_MS) {
+		return; /* we stood still: what came meanwhile is to be read first */
+	}
 	int64_t since_ms, latest_ms = now_ms(server) - server->settings.config->handshake_timeout_ms;
 	struct lws *wsi;
 	while ((wsi = gate_oldest(&since_ms)) != NULL && since_ms <= latest_ms) {
 		metrics.limits[METRIC_LIMIT_HANDSHAKE_TIMEOUT]++;
 		kill_connection(wsi);
 	}
-	int files = gate_files(), slices = files / LOOK_FILES + 1;
 	if (server->look_at >= files) {
 		server->look_at = 0;
 	}
@@ -276,7 +324,6 @@ static void on_look(uv_timer_t *timer)
 			look_at_websocket(server, wsi);
 		}
 	}
-	uv_timer_start(timer, on_look, (uint64_t)(LOOK_MS / slices), 0);
 }
 
 static void on_look_closed(uv_handle_t *handle)
@@ -292,6 +339,7 @@ static bool start_looking(struct server *server)
 	}
 	uv_timer_init(server->settings.loop, server->look);
 	server->look->data = server;
+	server->looked_ms = now_ms(server);
 	uv_timer_start(server->look, on_look, LOOK_MS, 0);
 	return true;
 }

@@ -36,6 +36,8 @@ struct client {
 	bool dirty;
 	bool close_sent; /* our close frame is out; nothing may follow */
 	bool deadline; /* the connection ends within CLOSE_WAIT_S */
+	int64_t pinged_ms; /* after it was last heard: it is asked whether it is there */
+	uint64_t confirmed, ping_at; /* bytes that its kernel has confirmed; after so many the ping was sent */
 };
 
 struct server {
@@ -47,6 +49,7 @@ struct server {
 	struct user_counts *addresses; /* of WebSockets */
 	uv_timer_t *look; /* at the unfinished and the silent */
 	int look_at; /* file descriptor that it goes on from */
+	int64_t looked_ms;
 	struct client *dirty, *dirty_last;
 	bool draining;
 	bool testing; /* the self-test's connection: no session */

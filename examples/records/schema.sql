@@ -143,6 +143,31 @@ SELECT livefeed.watch('storage', unit => 'unit_id', roles => '{unit_admin}');
 SELECT livefeed.watch('notifications', entity => 'notification', users => '{user_id}');
 SELECT livefeed.watch('audit_trail', entity => 'entry', unit => 'unit_id');
 
+-- Who may see it: whoever is a member. Tokens only say who somebody is; the bridge
+-- asks this function for the rest (the extension's owner sets it:
+-- SELECT livefeed.set_authorizer('rights(jsonb)')) and keeps the answer ...
+CREATE FUNCTION rights(claims jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('units', jsonb_object_agg(m.unit_id, m.roles))
+    FROM memberships m WHERE m.user_id = claims->>'sub'
+    HAVING count(*) > 0                      -- a member of nothing is refused
+$$;
+
+-- ... until a membership changes: whoever lost one loses its channels with the
+-- commit, open connections included.
+CREATE FUNCTION memberships_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM livefeed.reauthorize(OLD.user_id);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM livefeed.reauthorize(NEW.user_id);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER memberships_changed AFTER INSERT OR UPDATE OR DELETE ON memberships
+    FOR EACH ROW EXECUTE FUNCTION memberships_changed();
+
 SELECT livefeed.expose_path('/ws/requests/{1}/', ARRAY['requests:unit:{1}', 'audit_trail:unit:{1}']);
 SELECT livefeed.expose_path('/ws/crates/{1}/', ARRAY['crates:unit:{1}']);
 SELECT livefeed.expose_path('/ws/notifications/{1}/', ARRAY['notifications:user:{1}']);

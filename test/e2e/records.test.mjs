@@ -26,6 +26,7 @@ describe('records', () => {
     cluster = await Cluster.start();
     db = await cluster.database();
     for (const file of ['schema.sql', 'seed.sql', 'writer.sql']) await db.write(await readFile(path.join(EXAMPLE, file), 'utf8'));
+    await db.query(`SELECT livefeed.set_authorizer('rights(jsonb)')`);
     bridge = await Bridge.start(db);
     // What the seed wrote has to be behind the bridge's head: it might come to who subscribes before.
     await (await as('alice')).caughtUp(db);
@@ -36,11 +37,12 @@ describe('records', () => {
     await cluster?.remove();
   });
 
-  const PEOPLE = { alice: { 7: [] }, bob: { 7: ['approver', 'unit_admin'] }, carol: { 9: [] }, dave: { 9: ['approver', 'unit_admin'] } };
+  /** A token that says who it is and no more: rights come from the memberships. */
+  const tokenOf = (user) => db.value('SELECT livefeed.issue_token($1, NULL)', [user]);
 
   /** One of the people, on a path of the application, token in the query. */
   async function as(user, where = '/ws', subscriptions = 0) {
-    const client = await Client.open(bridge, { token: await db.token(user, { units: PEOPLE[user] }), path: where });
+    const client = await Client.open(bridge, { token: await tokenOf(user), path: where });
     clients.push(client);
     for (let n = 0; n < subscriptions; n++) await client.next('subscribed');
     return client;
@@ -106,15 +108,18 @@ describe('records', () => {
 
   it('keeps a session no longer than --max-session when that is wanted', async () => {
     const strict = await Bridge.start(db, ['--max-session', '1s']);
-    const client = await Client.open(strict, { token: await db.token('alice', { units: PEOPLE.alice }) });
-    await client.close(4409);
-    await strict.stop();
+    try {
+      const client = await Client.open(strict, { token: await tokenOf('alice') });
+      await client.close(4409);
+    } finally {
+      await strict.stop();
+    }
   });
 
   it('reaches 100 connections within 200 ms, all of it delivered', async () => {
     const CONNECTIONS = 100;
     const CHANGES = 20;
-    const tokens = [await db.token('alice', { units: PEOPLE.alice }), await db.token('bob', { units: PEOPLE.bob })];
+    const tokens = [await tokenOf('alice'), await tokenOf('bob')];
     const crowd = [];
     for (let n = 0; n < CONNECTIONS; n++) crowd.push(await Client.open(bridge, { token: tokens[n % 2], path: '/ws/requests/7/' }));
     try {
@@ -132,6 +137,46 @@ describe('records', () => {
     } finally {
       await Promise.all(crowd.map((client) => client.leave()));
     }
+  });
+
+  it('ends the channels of a department with the membership, and gives them with it', async () => {
+    const [alice, bob] = [await as('alice', '/ws/requests/7/', 2), await as('bob', '/ws/requests/7/', 2)];
+    await db.write(`DELETE FROM memberships WHERE user_id = 'alice'`);
+    await alice.close(4401); // a member of nothing: refused by the authorizer
+    const refused = await Client.open(bridge, { token: await tokenOf('alice'), welcome: false });
+    await refused.close(4401);
+    await db.write(`INSERT INTO memberships VALUES ('alice', 7, '{}')`);
+
+    // From one department to two, and back to the other: what is kept goes on.
+    const carol = await as('carol', '/ws/requests/9/', 2);
+    assert.equal(await carol.refusedSubscribe('requests:unit:7'), 'forbidden');
+    await db.write(`INSERT INTO memberships VALUES ('carol', 7, '{unit_admin}')`);
+    await until('carol to be a member', async () => (await carol.ask({ type: 'subscribe', channel: 'requests:unit:7' })).type === 'subscribed');
+    await carol.subscribe('storage:unit:7');
+    await db.write(`UPDATE memberships SET roles = '{}' WHERE user_id = 'carol' AND unit_id = 7`);
+    assert.equal((await carol.next('unsubscribed')).channel, 'storage:unit:7', 'the role alone');
+    await db.write(`DELETE FROM memberships WHERE user_id = 'carol' AND unit_id = 9`);
+    for (const channel of ['audit_trail:unit:9', 'requests:unit:9']) assert.equal((await carol.next({ type: 'unsubscribed', channel })).reason, 'forbidden');
+    await request(9, 'dave');
+    const id = await request(7, 'bob');
+    await carol.next({ feed: 'requests', key: String(id) });
+    await carol.caughtUp(db);
+    assert.ok(carol.events().every((event) => event.unit === '7'), 'nothing of the department she left');
+    await bob.next({ feed: 'requests', key: String(id) });
+    await db.write(`UPDATE memberships SET unit_id = 9 WHERE user_id = 'carol'`);
+    assert.equal((await carol.next({ type: 'unsubscribed', channel: 'requests:unit:7' })).reason, 'forbidden');
+  });
+
+  it('logs out: disconnect ends the connections and the tokens', async () => {
+    const token = await tokenOf('bob');
+    const bob = await Client.open(bridge, { token, path: '/ws/requests/7/' });
+    clients.push(bob);
+    await db.write(`SELECT livefeed.disconnect('bob', 'logged out')`);
+    assert.equal((await bob.close(4403)).reason, 'logged out');
+    await (await Client.open(bridge, { token, welcome: false })).close(4401);
+    const second = Math.floor(Date.now() / 1000);
+    await until('the next second', () => Math.floor(Date.now() / 1000) > second);
+    await as('bob', '/ws/requests/7/', 2);
   });
 
   it('survives its own writer', async () => {

@@ -243,6 +243,11 @@ static void hide_in_uri(const char *dsn, FILE *out)
 	if (at == NULL) /* a password may hold a bare question mark, though it should not */
 		at = strrchr(authority, '@');
 	colon = at != NULL ? memchr(authority, ':', (size_t)(at - authority)) : NULL;
+	if (colon != NULL && at > authority + len && memchr(authority, '/', (size_t)(at - authority)) != NULL) {
+		/* Of a parameter, or of a password with a slash as well: where it ends cannot be told. */
+		fprintf(out, "%.*s***", (int)(authority - dsn), dsn);
+		return;
+	}
 	if (colon != NULL) {
 		fprintf(out, "%.*s:***", (int)(colon - dsn), dsn);
 		dsn = at;

@@ -235,6 +235,9 @@ static bool judge_headers(const char *bytes, size_t len, struct text found[N_ONC
 			if (!same(name, once_names[i])) {
 				continue;
 			}
+			if (found[i].bytes && i == ORIGIN) {
+				return refuse(fault, 403, "forbidden", "Origin comes twice");
+			}
 			if (found[i].bytes && i != CONNECTION) {
 				return bad(fault, "a header comes twice that may come once");
 			}

@@ -101,6 +101,7 @@ static bool is_refused(struct lws *wsi, int *status)
 	} else if (refusal) {
 		metrics.limits[METRIC_LIMIT_MAX_HEADER] += refusal->status == 431;
 		metrics.limits[METRIC_LIMIT_MAX_BODY] += refusal->status == 413;
+		metrics.origins_refused += refusal->status == 403;
 		*status = http_error(wsi, refusal->status, refusal->code, refusal->message, true);
 	} else {
 		return false;

@@ -89,6 +89,7 @@ static const struct {
 	HEAD("absolute form, ftp", "GET ftp://a/ HTTP/1.1\r\n" H "\r\n", 400, NULL),
 	HEAD("no Host", "GET / HTTP/1.1\r\n\r\n", 400, NULL),
 	HEAD("two Hosts", "GET / HTTP/1.1\r\n" H "HOST: a\r\n\r\n", 400, NULL),
+	HEAD("two Origins", "GET / HTTP/1.1\r\n" H "Origin: http://a\r\nOrigin: http://a\r\n\r\n", 403, NULL),
 	HEAD("LF alone", "GET / HTTP/1.1\n" H "\r\n", 400, NULL),
 	HEAD("LF alone among headers", "GET / HTTP/1.1\r\nHost: a\n\r\n", 400, NULL),
 	HEAD("CR alone", "GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n", 400, NULL),

@@ -98,32 +98,6 @@ append_changed(StringInfo frame, const Watch *watch, const bool *changed)
 }
 
 static void
-append_data(Renderer *renderer, const Watch *watch, TupleTableSlot *row)
-{
-	StringInfo	frame = renderer->buf;
-
-	if (row == NULL)
-	{
-		appendBinaryStringInfo(frame, "null", 4);
-		return;
-	}
-	appendStringInfoCharMacro(frame, '{');
-	for (int i = 0; i < watch->npublished && !renderer->too_large; i++)
-	{
-		WatchColumn *column = &watch->published[i];
-
-		if (i > 0)
-			appendStringInfoCharMacro(frame, ',');
-		appendBinaryStringInfo(frame, column->label, column->label_len);
-		if (row->tts_isnull[column->attnum - 1])
-			appendBinaryStringInfo(frame, "null", 4);
-		else
-			render_value(renderer, column->type, row->tts_values[column->attnum - 1]);
-	}
-	appendStringInfoCharMacro(frame, '}');
-}
-
-static void
 tell(const Capture *capture, const Telling *telling)
 {
 	const Watch *watch = capture->watch;
@@ -143,7 +117,7 @@ tell(const Capture *capture, const Telling *telling)
 	if (telling->flags & EVENT_UPDATED)
 		append_changed(&frame, watch, capture->changed);
 	frame_begin_data(&frame, capture->at, &renderer);
-	append_data(&renderer, watch, telling->row);
+	frame_append_row(&renderer, watch, telling->row);
 	frame_end(&frame, &renderer);
 
 	event.flags = telling->flags;

@@ -83,6 +83,32 @@ frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer)
 }
 
 void
+frame_append_row(Renderer *renderer, const Watch *watch, TupleTableSlot *row)
+{
+	StringInfo	buf = renderer->buf;
+
+	if (row == NULL)
+	{
+		append(buf, "null");
+		return;
+	}
+	appendStringInfoCharMacro(buf, '{');
+	for (int i = 0; i < watch->npublished && !renderer->too_large; i++)
+	{
+		WatchColumn *column = &watch->published[i];
+
+		if (i > 0)
+			appendStringInfoCharMacro(buf, ',');
+		appendBinaryStringInfo(buf, column->label, column->label_len);
+		if (row->tts_isnull[column->attnum - 1])
+			append(buf, "null");
+		else
+			render_value(renderer, column->type, row->tts_values[column->attnum - 1]);
+	}
+	appendStringInfoCharMacro(buf, '}');
+}
+
+void
 frame_end(StringInfo frame, Renderer *renderer)
 {
 	/* The renderer looks between values: the last one, and our brace, are still to be counted. */

@@ -10,10 +10,12 @@
 
 #include "postgres.h"
 
+#include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
 #include "render.h"
+#include "watch.h"
 
 /* Actions and actors are cut to this. */
 #define FRAME_MAX_NAME_BYTES 256
@@ -24,6 +26,9 @@ extern void frame_begin(StringInfo frame, const char *head, int head_len,
 
 /* Goes on from there to the data, which is the caller's to append: through the renderer. */
 extern void frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer);
+
+/* Appends what the watch publishes of a row, as a JSON object; null for NULL. Of snapshots, too. */
+extern void frame_append_row(Renderer *renderer, const Watch *watch, TupleTableSlot *row);
 
 /* Puts null in place of data that got too large, and closes the frame. */
 extern void frame_end(StringInfo frame, Renderer *renderer);

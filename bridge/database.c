@@ -1,19 +1,19 @@
 /*
  * database.c - a small pool of connections for what sessions ask (database.h).
  *
- * A request of the hub becomes a job. Jobs wait in one queue, first come first served, for a connection that is ready
- * and idle; connections are opened while jobs wait and fewer than n are open. A job that has waited for
- * QUEUE_TIMEOUT_MS is answered unavailable: long enough for a restart of PostgreSQL to pass unnoticed, short enough
- * that no client waits without an answer. Each job is answered exactly once, whatever happens to its connection.
+ * A request of the hub becomes a job. Jobs wait for a connection that is ready and idle, in a queue for each class of
+ * them, first come first served; the classes take turns. Connections are opened while jobs wait and fewer than n are
+ * open. A job that has waited for QUEUE_TIMEOUT_MS is answered unavailable: long enough for a restart of PostgreSQL to
+ * pass unnoticed, short enough that no client waits without an answer. Each job is answered exactly once, whatever
+ * happens to its connection.
  *
- * Definitions are loaded by a job of four queries in a row, five where the revocations are wanted. Who asks while one
- * is loading waits for the next, since the change that he asks for may have come after the first query.
- *
- * The authorizer is the application's function and may be slow: it has a queue of its own and at most half of the
- * connections, and the server ends it after AUTHORIZE_STATEMENT_TIMEOUT.
+ * Snapshots, values and the authorizer run functions of the application's, which may be slow: each of these classes has
+ * at most half of the connections, and all together leave one for the others, where there are two. The server ends
+ * what runs for longer than its kind of job may.
  */
 #include "database_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,6 @@
 
 #include "backoff.h"
 #include "connection.h"
-#include "definitions.h"
 #include "log.h"
 #include "metrics.h"
 #include "rows.h"
@@ -29,8 +28,13 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define QUERY_TIMEOUT_MS 10000
 #define PAGE_TIMEOUT_MS 30000
-#define AUTHORIZE_STATEMENT_TIMEOUT "5s"
+#define LONG_TIMEOUT_MS 35000 /* the statement timeout below comes first */
+#define VALUE_TIMEOUT_MS 15000
 #define STATEMENT_TIMEOUT "60s" /* what connection.c sets */
+#define AUTHORIZE_STATEMENT_TIMEOUT "5s"
+#define SNAPSHOT_STATEMENT_TIMEOUT "30s"
+#define VALUE_STATEMENT_TIMEOUT "10s"
+#define CALL_STATEMENT_TIMEOUT "30s"
 #define QUEUE_TIMEOUT_MS 8000
 #define CHECK_EVERY_MS 500 /* for jobs that have waited too long */
 #define BACKOFF_FIRST_MS 50
@@ -38,66 +42,73 @@
 #define PAGE_ROWS "500"
 #define PAGE_BYTES "524288"
 
-static void dispatch(struct database *database);
-static void load_next(struct database *database);
+/* ---- kinds of jobs */
 
-/* ---- jobs */
+/* What is asked for a job: sql with its first n texts as parameters. */
+static const struct statement {
+	enum job_class class;
+	enum metric_query metric;
+	const char *sql;
+	int n;
+	int64_t timeout_ms; /* then the connection is closed */
+	const char *statement_timeout; /* NULL: whatever it is */
+} statements[] = {
+	[JOB_ROW] = {CLASS_LIGHT, METRIC_QUERY_ROW, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2,
+                 QUERY_TIMEOUT_MS, NULL},
+	[JOB_CURSOR] = {CLASS_LIGHT, METRIC_QUERY_CURSOR,
+                    "SELECT livefeed.check_cursor($1, $2), "
+                    "pg_catalog.split_part(livefeed.cursor(), '-', 2)::pg_catalog.int8",
+                    2, QUERY_TIMEOUT_MS, NULL},
+	[JOB_PAGE] = {CLASS_LIGHT, METRIC_QUERY_PAGE,
+                  "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, " PAGE_ROWS ", $2, " PAGE_BYTES ")", 2,
+                  PAGE_TIMEOUT_MS, STATEMENT_TIMEOUT},
+	[JOB_DEFINITIONS] = {CLASS_LIGHT, METRIC_QUERY_DEFINITIONS, NULL, 0, 0, NULL},
+	[JOB_AUTHORIZE] = {CLASS_AUTHORIZE, METRIC_QUERY_AUTHORIZER, "SELECT livefeed.authorize($1)::pg_catalog.text", 1,
+                       QUERY_TIMEOUT_MS, AUTHORIZE_STATEMENT_TIMEOUT},
+	[JOB_SNAPSHOT] = {CLASS_SNAPSHOT, METRIC_QUERY_SNAPSHOT,
+                      "SELECT status, after, tick, epoch, seen, key_columns, data, truncated, keys "
+                      "FROM livefeed.snapshot($1, $2, $3)",
+                      3, LONG_TIMEOUT_MS, SNAPSHOT_STATEMENT_TIMEOUT},
+	[JOB_VALUE] = {CLASS_VALUE, METRIC_QUERY_VALUE, "SELECT data, after, epoch FROM livefeed.run_query($1, $2)", 2,
+                   VALUE_TIMEOUT_MS, VALUE_STATEMENT_TIMEOUT},
+	[JOB_CALL] = {CLASS_CALL, METRIC_QUERY_CALL,
+                  "SELECT data, xid, events FROM livefeed.call($1, $2::pg_catalog.jsonb, $3::pg_catalog.jsonb, $4, $5)",
+                  5, LONG_TIMEOUT_MS, CALL_STATEMENT_TIMEOUT},
+};
+
+static enum job_class class_of(const struct job *job)
+{
+	return statements[job->kind].class;
+}
 
 static enum metric_query metric_of(const struct job *job)
 {
-	static const enum metric_query of[] = {
-		[JOB_ROW] = METRIC_QUERY_ROW,
-		[JOB_CURSOR] = METRIC_QUERY_CURSOR,
-		[JOB_PAGE] = METRIC_QUERY_PAGE,
-		[JOB_DEFINITIONS] = METRIC_QUERY_DEFINITIONS,
-		[JOB_AUTHORIZE] = METRIC_QUERY_AUTHORIZER,
-	};
-	return of[job->kind];
+	return statements[job->kind].metric;
 }
+
+/* ---- jobs */
 
 static void measure(const struct job *job)
 {
+	if (job->sent_ns == 0) {
+		return; /* its connection was lost before */
+	}
 	metrics_observe(&metrics.queries[metric_of(job)], (int64_t)(uv_hrtime() - job->sent_ns) / 1000);
 }
 
 void database_free_job(struct job *job)
 {
-	free(job->first);
-	free(job->second);
+	for (size_t i = 0; i < JOB_TEXTS_MAX; i++) {
+		free(job->texts[i]);
+	}
 	free(job);
-}
-
-static void definitions_done(struct database *database, bool ok)
-{
-	struct waiter *waiter = database->loading;
-	if (database->load) {
-		catalog_load_abort(database->load);
-		database->load = NULL;
-	}
-	PQclear(database->authority);
-	database->authority = NULL;
-	database->loading = NULL;
-	if (ok && database->hub) {
-		hub_definitions_changed(database->hub);
-	}
-	while (waiter) {
-		struct waiter *next = waiter->next;
-		if (!waiter->request) {
-			waiter->done(waiter->arg, ok);
-		} else if (database->hub) {
-			hub_answer_definitions(database->hub, waiter->request, ok);
-		}
-		free(waiter);
-		waiter = next;
-	}
-	load_next(database);
 }
 
 void database_give_up(struct database *database, struct job *job)
 {
 	metrics.query_failures[metric_of(job)] += job->row == ROW_UNAVAILABLE;
 	if (job->kind == JOB_DEFINITIONS) {
-		definitions_done(database, false);
+		database_definitions_done(database, false);
 	} else if (!database->hub) {
 		/* nobody is left to hear it */
 	} else if (job->kind == JOB_ROW) {
@@ -106,8 +117,15 @@ void database_give_up(struct database *database, struct job *job)
 		hub_answer_authorize(database->hub, job->request, AUTHORIZE_UNAVAILABLE, (struct text){NULL, 0});
 	} else if (job->kind == JOB_CURSOR) {
 		hub_answer_cursor(database->hub, job->request, CURSOR_UNAVAILABLE, 0);
-	} else {
+	} else if (job->kind == JOB_PAGE) {
 		hub_answer_page(database->hub, job->request, CURSOR_UNAVAILABLE, "", NULL, 0, job->id);
+	} else if (job->kind == JOB_SNAPSHOT) {
+		hub_answer_snapshot(database->hub, job->request, &(struct snapshot_answer){.status = ANSWER_UNAVAILABLE});
+	} else if (job->kind == JOB_VALUE) {
+		hub_answer_value(database->hub, job->request, &(struct value_answer){.status = ANSWER_UNAVAILABLE});
+	} else {
+		hub_answer_call(database->hub, job->request,
+		                &(struct call_answer){.status = ANSWER_UNAVAILABLE, .sent = job->sent_ns != 0});
 	}
 	database_free_job(job);
 }
@@ -133,16 +151,18 @@ static void on_check(uv_timer_t *timer)
 	while ((refused = pop(&database->refused)) != NULL) {
 		database_give_up(database, refused);
 	}
-	struct queue *queues[] = {&database->queue, &database->authorize};
-	for (size_t i = 0; i < 2; i++) {
-		while (queues[i]->first && now_ms - queues[i]->first->queued_ms >= QUEUE_TIMEOUT_MS) {
-			database_give_up(database, pop(queues[i]));
+	bool waiting = false;
+	for (size_t i = 0; i < CLASSES; i++) {
+		struct queue *queue = &database->queues[i];
+		while (queue->first && now_ms - queue->first->queued_ms >= QUEUE_TIMEOUT_MS) {
+			database_give_up(database, pop(queue));
 		}
+		waiting = waiting || queue->first;
 	}
-	if (!database->queue.first && !database->authorize.first) {
+	if (!waiting) {
 		uv_timer_stop(database->check);
 	}
-	dispatch(database);
+	database_dispatch(database);
 }
 
 static void append(struct queue *queue, struct job *job)
@@ -153,18 +173,18 @@ static void append(struct queue *queue, struct job *job)
 	queue->n++;
 }
 
-static void push(struct database *database, struct job *job)
+void database_push(struct database *database, struct job *job)
 {
 	job->queued_ms = uv_now(database->loop);
 	job->queued_ns = uv_hrtime();
-	append(job->kind == JOB_AUTHORIZE ? &database->authorize : &database->queue, job);
+	append(&database->queues[class_of(job)], job);
 	if (!uv_is_active((uv_handle_t *)database->check)) {
 		uv_timer_start(database->check, on_check, CHECK_EVERY_MS, CHECK_EVERY_MS);
 	}
-	dispatch(database);
+	database_dispatch(database);
 }
 
-static struct job *new_job(enum job_kind kind, struct request *request)
+struct job *database_job(enum job_kind kind, struct request *request)
 {
 	struct job *job = calloc(1, sizeof *job);
 	if (!job) {
@@ -177,14 +197,26 @@ static struct job *new_job(enum job_kind kind, struct request *request)
 	return job;
 }
 
-static char *copy(const char *bytes, size_t len)
+/* Parameter number i of the job's statement; bytes NULL: SQL's NULL. */
+static void set_text(struct job *job, size_t i, struct text text)
 {
-	char *to = strndup(bytes, len);
-	if (!to) {
+	if (text.bytes && !(job->texts[i] = strndup(text.bytes, text.len))) {
 		log_error("out of memory");
 		abort();
 	}
-	return to;
+}
+
+static void set_string(struct job *job, size_t i, const char *string)
+{
+	set_text(job, i, (struct text){string, string ? strlen(string) : 0});
+}
+
+static void set_id(struct job *job, size_t i, int64_t id)
+{
+	char digits[24];
+	snprintf(digits, sizeof digits, "%" PRId64, id);
+	set_string(job, i, digits);
+	job->id = id;
 }
 
 static void refuse(struct database *database, struct job *job)
@@ -196,18 +228,18 @@ static void refuse(struct database *database, struct job *job)
 static void submit(struct database *database, struct job *job)
 {
 	/* At the bound: refused at once rather than late. */
-	if (database->queue.n + database->authorize.n >= database->queue_max) {
+	if (database_waiting(database) >= database->queue_max) {
 		refuse(database, job);
 	} else {
-		push(database, job);
+		database_push(database, job);
 	}
 }
 
 static void ask_row(void *arg, struct request *request, const char *feed, const char *key, size_t key_len)
 {
-	struct job *job = new_job(JOB_ROW, request);
-	job->first = copy(feed, strlen(feed));
-	job->second = copy(key, key_len);
+	struct job *job = database_job(JOB_ROW, request);
+	set_string(job, 0, feed);
+	set_text(job, 1, (struct text){key, key_len});
 	if (memchr(key, '\0', key_len)) {
 		job->row = ROW_SPELLING; /* no text of PostgreSQL's holds a NUL */
 		refuse(arg, job);
@@ -218,271 +250,173 @@ static void ask_row(void *arg, struct request *request, const char *feed, const 
 
 static void ask_cursor(void *arg, struct request *request, const char *epoch, int64_t id)
 {
-	struct job *job = new_job(JOB_CURSOR, request);
-	job->first = copy(epoch, strlen(epoch));
-	job->id = id;
+	struct job *job = database_job(JOB_CURSOR, request);
+	set_string(job, 0, epoch);
+	set_id(job, 1, id);
 	submit(arg, job);
 }
 
 static void ask_page(void *arg, struct request *request, int64_t after_id, const char *feed)
 {
-	struct job *job = new_job(JOB_PAGE, request);
-	job->first = copy(feed, strlen(feed));
-	job->id = after_id;
+	struct job *job = database_job(JOB_PAGE, request);
+	set_id(job, 0, after_id);
+	set_string(job, 1, feed);
 	submit(arg, job);
 }
 
 static void ask_authorizer(void *arg, struct request *request, struct text claims)
 {
-	struct job *job = new_job(JOB_AUTHORIZE, request);
-	job->first = copy(claims.bytes, claims.len);
+	struct job *job = database_job(JOB_AUTHORIZE, request);
+	set_text(job, 0, claims);
 	submit(arg, job);
 }
 
-/* ---- definitions */
-
-static void load_next(struct database *database)
+static void ask_snapshot(void *arg, struct request *request, const char *feed, const char *scope, const char *value)
 {
-	if (database->load || database->loading || !database->loading_next) {
-		return;
-	}
-	database->loading = database->loading_next;
-	database->loading_next = NULL;
-	push(database, new_job(JOB_DEFINITIONS, NULL));
+	struct job *job = database_job(JOB_SNAPSHOT, request);
+	set_string(job, 0, feed);
+	set_string(job, 1, scope);
+	set_string(job, 2, value);
+	submit(arg, job);
 }
 
-static void wait_for_definitions(struct database *database, struct waiter *from)
+static void ask_value(void *arg, struct request *request, const char *name, const char *value)
 {
-	struct waiter *waiter = malloc(sizeof *waiter);
-	if (!waiter) {
-		log_error("out of memory");
-		abort();
-	}
-	*waiter = *from;
-	waiter->next = database->loading_next;
-	database->loading_next = waiter;
-	load_next(database);
+	struct job *job = database_job(JOB_VALUE, request);
+	set_string(job, 0, name);
+	set_string(job, 1, value);
+	submit(arg, job);
 }
 
-void database_load_definitions(struct database *database, struct catalog *catalog, struct access *access,
-                               void (*done)(void *arg, bool ok), void *arg)
+static void ask_call(void *arg, struct request *request, const struct call_ask *ask)
 {
-	database->catalog = catalog;
-	database->access = access;
-	wait_for_definitions(database, &(struct waiter){.done = done, .arg = arg});
-}
-
-static void ask_definitions(void *arg, struct request *request)
-{
-	wait_for_definitions(arg, &(struct waiter){.request = request});
+	struct job *job = database_job(JOB_CALL, request);
+	set_string(job, 0, ask->name);
+	set_string(job, 1, ask->args);
+	set_string(job, 2, ask->claims);
+	set_string(job, 3, ask->role);
+	set_string(job, 4, ask->key);
+	submit(arg, job);
 }
 
 /* ---- connections */
 
+struct job *database_take_job(struct slot *slot)
+{
+	struct job *job = slot->job;
+	slot->job = NULL;
+	slot->database->queues[class_of(job)].running--;
+	measure(job);
+	return job;
+}
+
 static void answered(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	struct job *job = slot->job;
 	(void)connection;
-	slot->job = NULL;
-	measure(job);
-	if (job->kind == JOB_AUTHORIZE) {
-		slot->database->n_authorizing--;
-	}
-	database_answer(slot->database, job, result);
-	dispatch(slot->database);
+	database_answer(slot->database, database_take_job(slot), result);
+	database_dispatch(slot->database);
 }
 
-/* What the load found of the authority takes effect, together with the rest of it. */
-static void commit_authority(struct database *database)
-{
-	if (database->hub) {
-		hub_set_authority(database->hub, rows_text(database->authority, 0, 0), rows_int8(database->authority, 0, 1),
-		                  database->wants_revocations);
-	}
-}
-
-/* The queries of JOB_DEFINITIONS: each answer asks the next. */
-static void end_definitions(struct slot *slot, bool ok)
-{
-	struct database *database = slot->database;
-	struct job *job = slot->job;
-	slot->job = NULL;
-	measure(job);
-	if (!ok) {
-		database_give_up(database, job);
-	} else {
-		catalog_load_commit(database->catalog, database->load);
-		database->load = NULL;
-		database_free_job(job);
-		commit_authority(database);
-		definitions_done(database, true);
-	}
-	dispatch(database);
-}
-
-static void got_revocations(struct connection *connection, PGresult *result, void *arg)
-{
-	struct slot *slot = arg;
-	bool ok = database_usable("reading livefeed.revocations", result, 4);
-	(void)connection;
-	if (ok && slot->database->hub) {
-		definitions_take_revocations(slot->database->hub, result);
-	}
-	end_definitions(slot, ok);
-}
-
-static void got_authority(struct connection *connection, PGresult *result, void *arg)
-{
-	struct slot *slot = arg;
-	struct database *database = slot->database;
-	if (!database_usable("livefeed.authority", result, 2) || PQntuples(result) != 1) {
-		end_definitions(slot, false);
-		return;
-	}
-	connection_keep_result(connection);
-	database->authority = result;
-	if (database->wants_revocations) {
-		connection_query(connection, DEFINITIONS_REVOCATIONS_SQL, 0, NULL, true, PAGE_TIMEOUT_MS, got_revocations,
-		                 slot);
-	} else {
-		end_definitions(slot, true);
-	}
-}
-
-static void got_keys(struct connection *connection, PGresult *result, void *arg)
-{
-	struct slot *slot = arg;
-	if (!database_usable("reading livefeed.keys", result, 2) ||
-	    !definitions_take_keys(slot->database->access, result)) {
-		end_definitions(slot, false);
-		return;
-	}
-	connection_query(connection, DEFINITIONS_AUTHORITY_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_authority, slot);
-}
-
-static void got_paths(struct connection *connection, PGresult *result, void *arg)
-{
-	struct slot *slot = arg;
-	if (!database_usable("reading livefeed.paths", result, 2) ||
-	    !definitions_take_paths(slot->database->load, result)) {
-		end_definitions(slot, false);
-		return;
-	}
-	connection_query(connection, DEFINITIONS_KEYS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_keys, slot);
-}
-
-static void got_feeds(struct connection *connection, PGresult *result, void *arg)
-{
-	struct slot *slot = arg;
-	if (!database_usable("reading livefeed.feeds", result, 8) ||
-	    !definitions_take_feeds(slot->database->load, result)) {
-		end_definitions(slot, false);
-		return;
-	}
-	connection_query(connection, DEFINITIONS_PATHS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_paths, slot);
-}
-
-static void run(struct slot *slot, struct job *job);
+static void run(struct slot *slot);
 
 static void timeout_set(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
-	struct job *job = slot->job;
-	(void)connection;
 	if (result && PQresultStatus(result) == PGRES_COMMAND_OK) {
-		slot->hasty = job->kind == JOB_AUTHORIZE;
-		run(slot, job);
+		slot->statement_timeout = statements[slot->job->kind].statement_timeout;
+		run(slot);
 	} else {
 		answered(connection, NULL, slot);
 	}
 }
 
-/* Does the connection's statement_timeout fit? Only the authorizer's and that of pages matter. False: it is being set first. */
-static bool fits(struct slot *slot, const struct job *job)
+/* Is the connection's statement_timeout what the job's has to be? False: it is being set first. */
+static bool fits(struct slot *slot)
 {
-	bool hasty = job->kind == JOB_AUTHORIZE;
-	if (slot->hasty == hasty || (!hasty && job->kind != JOB_PAGE)) {
+	const char *wanted = statements[slot->job->kind].statement_timeout;
+	char sql[64];
+	if (!wanted || strcmp(slot->statement_timeout, wanted) == 0) {
 		return true;
 	}
-	connection_query(slot->connection,
-	                 hasty ? "SET statement_timeout = '" AUTHORIZE_STATEMENT_TIMEOUT "'"
-	                       : "SET statement_timeout = '" STATEMENT_TIMEOUT "'",
-	                 0, NULL, true, QUERY_TIMEOUT_MS, timeout_set, slot);
+	snprintf(sql, sizeof sql, "SET statement_timeout = '%s'", wanted);
+	connection_query(slot->connection, sql, 0, NULL, true, QUERY_TIMEOUT_MS, timeout_set, slot);
 	return false;
 }
 
-static void run(struct slot *slot, struct job *job)
+static void run(struct slot *slot)
 {
-	char id[24];
-	snprintf(id, sizeof id, "%lld", (long long)job->id);
-	slot->job = job;
-	if (!fits(slot, job)) {
+	struct job *job = slot->job;
+	const struct statement *statement = &statements[job->kind];
+	if (!fits(slot)) {
 		return;
 	}
 	job->sent_ns = uv_hrtime();
 	metrics_observe(&metrics.query_waits, (int64_t)(job->sent_ns - job->queued_ns) / 1000);
-	if (job->kind == JOB_AUTHORIZE) {
-		const char *params[] = {job->first};
-		connection_query(slot->connection, "SELECT livefeed.authorize($1)::pg_catalog.text", 1, params, true,
-		                 QUERY_TIMEOUT_MS, answered, slot);
-	} else if (job->kind == JOB_ROW) {
-		const char *params[] = {job->first, job->second};
-		connection_query(slot->connection, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2, params,
-		                 true, QUERY_TIMEOUT_MS, answered, slot);
-	} else if (job->kind == JOB_CURSOR) {
-		const char *params[] = {job->first, id};
-		connection_query(
-			slot->connection,
-			"SELECT livefeed.check_cursor($1, $2), pg_catalog.split_part(livefeed.cursor(), '-', 2)::pg_catalog.int8",
-			2, params, true, QUERY_TIMEOUT_MS, answered, slot);
-	} else if (job->kind == JOB_PAGE) {
-		const char *params[] = {id, PAGE_ROWS, job->first, PAGE_BYTES};
-		connection_query(slot->connection, "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, $2, $3, $4)", 4, params,
-		                 true, PAGE_TIMEOUT_MS, answered, slot);
+	if (job->kind == JOB_DEFINITIONS) {
+		database_run_definitions(slot);
 	} else {
-		slot->database->load = catalog_load_begin();
-		slot->database->wants_revocations = slot->database->hub && hub_wants_revocations(slot->database->hub);
-		if (!slot->database->load) {
-			end_definitions(slot, false);
-			return;
-		}
-		connection_query(slot->connection, DEFINITIONS_FEEDS_SQL, 0, NULL, true, QUERY_TIMEOUT_MS, got_feeds, slot);
+		connection_query(slot->connection, statement->sql, statement->n, (const char *const *)job->texts, true,
+		                 statement->timeout_ms, answered, slot);
 	}
 }
 
-/* The authorizer never has more than half of the connections. */
-static bool may_authorize(const struct database *database)
+/* Snapshots, values and the authorizer are not to take every connection. */
+static bool is_heavy(size_t class)
 {
-	return database->authorize.first && database->n_authorizing < (database->n_slots > 1 ? database->n_slots / 2 : 1);
+	return class == CLASS_AUTHORIZE || class == CLASS_SNAPSHOT || class == CLASS_VALUE;
 }
 
-/* The next job that may run, of both queues in turn. */
+static bool may_run(const struct database *database, size_t class)
+{
+	const struct queue *queue = &database->queues[class];
+	if (!queue->first || !is_heavy(class)) {
+		return queue->first != NULL;
+	}
+	size_t heavy = 0;
+	for (size_t i = 0; i < CLASSES; i++) {
+		heavy += is_heavy(i) ? database->queues[i].running : 0;
+	}
+	return queue->running < (database->n_slots > 1 ? database->n_slots / 2 : 1) &&
+	       heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
+}
+
+static bool is_waiting(const struct database *database)
+{
+	for (size_t class = 0; class < CLASSES; class ++) {
+		if (may_run(database, class)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The next job that may run, of all classes in turn; NULL: none. */
 static struct job *next_job(struct database *database)
 {
-	if (may_authorize(database) && (database->authorize_next || !database->queue.first)) {
-		database->n_authorizing++;
-		database->authorize_next = false;
-		return pop(&database->authorize);
+	for (size_t i = 1; i <= CLASSES; i++) {
+		size_t class = (database->turn + i) % CLASSES;
+		if (may_run(database, class)) {
+			database->turn = class;
+			database->queues[class].running++;
+			return pop(&database->queues[class]);
+		}
 	}
-	database->authorize_next = true;
-	return pop(&database->queue);
+	return NULL;
 }
 
 /* Gives waiting jobs to idle connections, and opens one more where none is left. */
-static void dispatch(struct database *database)
+void database_dispatch(struct database *database)
 {
 	bool opening = false;
-	for (size_t i = 0; i < database->n_slots && (database->queue.first || database->authorize.first); i++) {
+	for (size_t i = 0; i < database->n_slots && is_waiting(database); i++) {
 		struct slot *slot = &database->slots[i];
-		struct job *job;
-		if (connection_is_ready(slot->connection) && !slot->job && (job = next_job(database)) != NULL) {
-			run(slot, job);
+		if (connection_is_ready(slot->connection) && !slot->job && (slot->job = next_job(database)) != NULL) {
+			run(slot);
 		}
 		opening = opening || (connection_is_open(slot->connection) && !connection_is_ready(slot->connection));
 	}
-	bool waiting = database->queue.first || may_authorize(database);
-	if (!waiting || opening || uv_now(database->loop) < database->open_after_ms) {
+	if (!is_waiting(database) || opening || uv_now(database->loop) < database->open_after_ms) {
 		return;
 	}
 	for (size_t i = 0; i < database->n_slots; i++) {
@@ -507,10 +441,10 @@ static void on_ready(struct connection *connection, void *arg)
 {
 	struct slot *slot = arg;
 	(void)connection;
-	slot->hasty = false;
+	slot->statement_timeout = STATEMENT_TIMEOUT;
 	backoff_reset(&slot->database->backoff);
 	slot->database->open_after_ms = 0;
-	dispatch(slot->database);
+	database_dispatch(slot->database);
 }
 
 static void on_lost(struct connection *connection, const char *message, void *arg)
@@ -520,7 +454,7 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 	(void)connection;
 	log_debug("a connection of the pool is lost: %s", message); /* the tail says it aloud */
 	database->open_after_ms = uv_now(database->loop) + backoff_next_ms(&database->backoff);
-	if (database->queue.first || database->authorize.first) {
+	if (database_waiting(database) > 0) {
 		/* the check, twice a second, opens the next */
 		uv_timer_start(database->check, on_check, database->open_after_ms - uv_now(database->loop) + 1, CHECK_EVERY_MS);
 	}
@@ -530,12 +464,26 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 
 struct session_backend database_backend(struct database *database)
 {
-	return (struct session_backend){database, ask_row, ask_cursor, ask_page, ask_definitions, ask_authorizer};
+	return (struct session_backend){
+		.arg = database,
+		.row_scope = ask_row,
+		.check_cursor = ask_cursor,
+		.read_page = ask_page,
+		.reload_definitions = database_ask_definitions,
+		.authorize = ask_authorizer,
+		.snapshot = ask_snapshot,
+		.run_query = ask_value,
+		.call = ask_call,
+	};
 }
 
 size_t database_waiting(const struct database *database)
 {
-	return database->queue.n + database->authorize.n;
+	size_t n = 0;
+	for (size_t i = 0; i < CLASSES; i++) {
+		n += database->queues[i].n;
+	}
+	return n;
 }
 
 void database_attach(struct database *database, struct hub *hub)
@@ -563,9 +511,10 @@ struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connect
 	}
 	database->loop = loop;
 	database->queue_max = queue_max;
-	database->queue.last = &database->queue.first;
+	for (size_t i = 0; i < CLASSES; i++) {
+		database->queues[i].last = &database->queues[i].first;
+	}
 	database->refused.last = &database->refused.first;
-	database->authorize.last = &database->authorize.first;
 	database->backoff =
 		(struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
 	database->slots = calloc(n_connections, sizeof *database->slots);
@@ -607,8 +556,12 @@ void database_free(struct database *database)
 		}
 	}
 	struct job *job;
-	while ((job = pop(&database->queue)) != NULL || (job = pop(&database->authorize)) != NULL ||
-	       (job = pop(&database->refused)) != NULL) {
+	for (size_t i = 0; i < CLASSES; i++) {
+		while ((job = pop(&database->queues[i])) != NULL) {
+			database_give_up(database, job);
+		}
+	}
+	while ((job = pop(&database->refused)) != NULL) {
 		database_give_up(database, job);
 	}
 	free(database->slots);

@@ -1,6 +1,6 @@
 /*
  * database.h - a small pool of connections for what sessions ask: row look-ups, cursor checks, pages of the log,
- * definitions and keys (snapshots, values and commands come with a later issue). Queued, bounded, with deadlines.
+ * definitions and keys, the authorizer, snapshots, values and commands. Queued by class, bounded, with deadlines.
  */
 #ifndef LIVEFEED_DATABASE_H
 #define LIVEFEED_DATABASE_H

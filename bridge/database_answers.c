@@ -4,6 +4,7 @@
  */
 #include "database_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,6 +164,23 @@ static void answer_authorize(struct database *database, struct job *job, const P
 	database_free_job(job);
 }
 
+enum answer_status database_outcome(const PGresult *result, int columns, struct answer_error *error)
+{
+	static const char odd[] = "not the one row that was expected";
+	if (!result) {
+		return ANSWER_UNAVAILABLE;
+	}
+	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == columns && PQntuples(result) == 1) {
+		return ANSWER_OK;
+	}
+	const char *sqlstate = connection_sqlstate(result);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	snprintf(error->sqlstate, sizeof error->sqlstate, "%s", sqlstate);
+	error->message = message ? (struct text){message, strlen(message)} : (struct text){odd, sizeof odd - 1};
+	/* The server goes down, or takes nobody in: 57014, a statement that took too long, is none of these. */
+	return strncmp(sqlstate, "57P", 3) == 0 ? ANSWER_UNAVAILABLE : ANSWER_FAILED;
+}
+
 void database_answer(struct database *database, struct job *job, const PGresult *result)
 {
 	if (job->kind == JOB_ROW) {
@@ -171,6 +189,12 @@ void database_answer(struct database *database, struct job *job, const PGresult 
 		answer_cursor(database, job, result);
 	} else if (job->kind == JOB_AUTHORIZE) {
 		answer_authorize(database, job, result);
+	} else if (job->kind == JOB_SNAPSHOT) {
+		database_answer_snapshot(database, job, result);
+	} else if (job->kind == JOB_VALUE) {
+		database_answer_value(database, job, result);
+	} else if (job->kind == JOB_CALL) {
+		database_answer_call(database, job, result);
 	} else {
 		answer_page(database, job, result);
 	}

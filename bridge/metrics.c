@@ -59,6 +59,9 @@ static const char *const query_names[METRIC_QUERIES] = {
 	[METRIC_QUERY_PAGE] = "page",
 	[METRIC_QUERY_DEFINITIONS] = "definitions",
 	[METRIC_QUERY_AUTHORIZER] = "authorizer",
+	[METRIC_QUERY_SNAPSHOT] = "snapshot",
+	[METRIC_QUERY_VALUE] = "value",
+	[METRIC_QUERY_CALL] = "command",
 };
 
 static const char *const close_names[METRIC_CLOSES] = {

@@ -53,6 +53,10 @@ struct session_limits { /* from config.h; may change on reload */
  * with the same request pointer, also on failure and time-out; a session that is gone by then just frees it.
  */
 struct request;
+struct call_ask { /* copied by the backend */
+	const char *name, *args, *claims; /* args and claims: JSON */
+	const char *role, *key; /* NULL: none */
+};
 struct session_backend {
 	void *arg;
 	/* row_scope(feed, key) -> hub_answer_row */
@@ -65,11 +69,49 @@ struct session_backend {
 	void (*reload_definitions)(void *arg, struct request *request);
 	/* authorize(claims): what the authorizer says of these claims (JSON) -> hub_answer_authorize */
 	void (*authorize)(void *arg, struct request *request, struct text claims);
+	/* snapshot(feed, scope, value): the rows of a channel; value: plain, NULL for scope 'all' -> hub_answer_snapshot */
+	void (*snapshot)(void *arg, struct request *request, const char *feed, const char *scope, const char *value);
+	/* run_query(name, value): value plain, NULL for a query of scope 'all' -> hub_answer_value */
+	void (*run_query)(void *arg, struct request *request, const char *name, const char *value);
+	/* call(name, args, claims, role, key) -> hub_answer_call */
+	void (*call)(void *arg, struct request *request, const struct call_ask *ask);
 };
 
 /* FAILED: the function raised an error, which is in our log. */
 enum authorize_status { AUTHORIZE_OK, AUTHORIZE_FAILED, AUTHORIZE_UNAVAILABLE };
 enum row_status { ROW_FOUND, ROW_ABSENT, ROW_SPELLING, ROW_UNAVAILABLE };
+/* What became of a function of the application's. FAILED: the database refused, see the error; it is not logged yet. */
+enum answer_status { ANSWER_OK, ANSWER_FAILED, ANSWER_UNAVAILABLE };
+struct answer_error {
+	char sqlstate[6]; /* "" where the database raised none */
+	struct text message; /* its primary message */
+};
+enum snapshot_found { SNAPSHOT_FOUND, SNAPSHOT_SPELLING, SNAPSHOT_NO_SCOPE, SNAPSHOT_NO_FEED };
+struct snapshot_answer { /* all of it borrowed */
+	enum answer_status status;
+	struct answer_error error; /* FAILED */
+	enum snapshot_found found; /* OK, as are all that follow */
+	int64_t after, tick;
+	struct text epoch, seen; /* seen: pg_current_snapshot() as text */
+	const struct text *key_columns; /* NULL: none */
+	size_t n_key_columns;
+	struct text data, keys; /* JSON arrays; keys.bytes NULL: none */
+	bool truncated;
+};
+struct value_answer { /* borrowed */
+	enum answer_status status;
+	struct answer_error error;
+	struct text data, epoch; /* data: JSON */
+	int64_t after;
+};
+struct call_answer { /* borrowed */
+	enum answer_status status;
+	struct answer_error error;
+	bool sent; /* UNAVAILABLE: it was sent, so it may have happened */
+	struct text data; /* JSON */
+	uint64_t xid;
+	bool wrote, events; /* wrote: xid is set */
+};
 enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_UNAVAILABLE };
 
 /* Transport: told that a session has output, or is to close. */
@@ -131,6 +173,9 @@ void hub_answer_page(struct hub *hub, struct request *request, enum cursor_statu
 void hub_answer_definitions(struct hub *hub, struct request *request, bool ok);
 /* json: the result, borrowed; bytes NULL: the authorizer returned NULL. */
 void hub_answer_authorize(struct hub *hub, struct request *request, enum authorize_status status, struct text json);
+void hub_answer_snapshot(struct hub *hub, struct request *request, const struct snapshot_answer *answer);
+void hub_answer_value(struct hub *hub, struct request *request, const struct value_answer *answer);
+void hub_answer_call(struct hub *hub, struct request *request, const struct call_answer *answer);
 
 /* ---- a session, for its transport */
 /*

@@ -33,12 +33,14 @@ struct client {
 
 /* ---- the database */
 
-enum ask_kind { ASK_ROW, ASK_CURSOR, ASK_PAGE, ASK_DEFINITIONS, ASK_AUTHORIZER };
+enum ask_kind { ASK_ROW, ASK_CURSOR, ASK_PAGE, ASK_DEFINITIONS, ASK_AUTHORIZER, ASK_SNAPSHOT, ASK_VALUE, ASK_CALL };
 
 struct ask {
 	enum ask_kind kind;
 	struct request *request; /* NULL: answered */
-	char feed[64], key[64], epoch[32], claims[512];
+	char feed[64], key[64], epoch[32], claims[512]; /* feed: of a snapshot; else the query or command */
+	char scope[8], args[512], role[64]; /* of a snapshot; of a call, whose idempotency key is key */
+	bool no_key;
 	int64_t id;
 };
 
@@ -70,6 +72,10 @@ static struct {
 	size_t pages_read;
 	const char *(*authorizer)(const char *claims); /* NULL: refused; "" fails */
 	size_t authorizer_calls;
+	/* What each is answered with; NULL: unavailable. */
+	void (*snapshot)(const struct ask *ask, struct snapshot_answer *answer);
+	void (*value)(const struct ask *ask, struct value_answer *answer);
+	void (*call)(const struct ask *ask, struct call_answer *answer);
 } world;
 
 static struct text text(const char *string)
@@ -151,6 +157,15 @@ static void answer_down(const struct ask *ask)
 	case ASK_AUTHORIZER:
 		hub_answer_authorize(world.hub, ask->request, AUTHORIZE_UNAVAILABLE, text(NULL));
 		break;
+	case ASK_SNAPSHOT:
+		hub_answer_snapshot(world.hub, ask->request, &(struct snapshot_answer){.status = ANSWER_UNAVAILABLE});
+		break;
+	case ASK_VALUE:
+		hub_answer_value(world.hub, ask->request, &(struct value_answer){.status = ANSWER_UNAVAILABLE});
+		break;
+	case ASK_CALL:
+		hub_answer_call(world.hub, ask->request, &(struct call_answer){.status = ANSWER_UNAVAILABLE});
+		break;
 	}
 }
 
@@ -161,9 +176,36 @@ static void answer_authorizer(const struct ask *ask)
 	hub_answer_authorize(world.hub, ask->request, failed ? AUTHORIZE_FAILED : AUTHORIZE_OK, text(failed ? NULL : json));
 }
 
+static void answer_snapshot(const struct ask *ask)
+{
+	struct snapshot_answer answer = {.status = ANSWER_OK, .epoch = text(world.epoch), .after = log_head()};
+	world.snapshot(ask, &answer);
+	hub_answer_snapshot(world.hub, ask->request, &answer);
+}
+
+static void answer_value(const struct ask *ask)
+{
+	struct value_answer answer = {.status = ANSWER_OK, .epoch = text(world.epoch), .after = log_head()};
+	world.value(ask, &answer);
+	hub_answer_value(world.hub, ask->request, &answer);
+}
+
+static void answer_call(const struct ask *ask)
+{
+	struct call_answer answer = {.status = ANSWER_OK, .sent = true};
+	world.call(ask, &answer);
+	hub_answer_call(world.hub, ask->request, &answer);
+}
+
+static bool has_answer(const struct ask *ask)
+{
+	return !(ask->kind == ASK_SNAPSHOT && world.snapshot == NULL) && !(ask->kind == ASK_VALUE && world.value == NULL) &&
+	       !(ask->kind == ASK_CALL && world.call == NULL);
+}
+
 static void answer(const struct ask *ask)
 {
-	if (world.down) {
+	if (world.down || !has_answer(ask)) {
 		answer_down(ask);
 		return;
 	}
@@ -184,6 +226,15 @@ static void answer(const struct ask *ask)
 		break;
 	case ASK_AUTHORIZER:
 		answer_authorizer(ask);
+		break;
+	case ASK_SNAPSHOT:
+		answer_snapshot(ask);
+		break;
+	case ASK_VALUE:
+		answer_value(ask);
+		break;
+	case ASK_CALL:
+		answer_call(ask);
 		break;
 	}
 }
@@ -258,6 +309,37 @@ static void ask_authorize(void *arg, struct request *request, struct text claims
 	struct ask ask = {.kind = ASK_AUTHORIZER, .request = request};
 	snprintf(ask.claims, sizeof(ask.claims), "%.*s", (int)claims.len, claims.bytes);
 	world.authorizer_calls++;
+	asked(ask);
+}
+
+static void ask_snapshot(void *arg, struct request *request, const char *feed, const char *scope, const char *value)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_SNAPSHOT, .request = request, .no_key = value == NULL};
+	snprintf(ask.feed, sizeof(ask.feed), "%s", feed);
+	snprintf(ask.scope, sizeof(ask.scope), "%s", scope);
+	snprintf(ask.key, sizeof(ask.key), "%s", value != NULL ? value : "");
+	asked(ask);
+}
+
+static void ask_value(void *arg, struct request *request, const char *name, const char *value)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_VALUE, .request = request, .no_key = value == NULL};
+	snprintf(ask.feed, sizeof(ask.feed), "%s", name);
+	snprintf(ask.key, sizeof(ask.key), "%s", value != NULL ? value : "");
+	asked(ask);
+}
+
+static void ask_call(void *arg, struct request *request, const struct call_ask *call)
+{
+	(void)arg;
+	struct ask ask = {.kind = ASK_CALL, .request = request, .no_key = call->key == NULL};
+	snprintf(ask.feed, sizeof(ask.feed), "%s", call->name);
+	snprintf(ask.key, sizeof(ask.key), "%s", call->key != NULL ? call->key : "");
+	snprintf(ask.args, sizeof(ask.args), "%s", call->args);
+	snprintf(ask.claims, sizeof(ask.claims), "%s", call->claims);
+	snprintf(ask.role, sizeof(ask.role), "%s", call->role != NULL ? call->role : "");
 	asked(ask);
 }
 
@@ -339,8 +421,14 @@ TAP_UNUSED static void world_begin(size_t history_bytes)
 	world.page_rows = 100;
 	world.at_once = true;
 	snprintf(world.epoch, sizeof(world.epoch), "%s", EPOCH);
-	struct session_backend backend = {NULL,          ask_row_scope,          ask_check_cursor,
-	                                  ask_read_page, ask_reload_definitions, ask_authorize};
+	struct session_backend backend = {.row_scope = ask_row_scope,
+	                                  .check_cursor = ask_check_cursor,
+	                                  .read_page = ask_read_page,
+	                                  .reload_definitions = ask_reload_definitions,
+	                                  .authorize = ask_authorize,
+	                                  .snapshot = ask_snapshot,
+	                                  .run_query = ask_value,
+	                                  .call = ask_call};
 	world.hub = hub_new(world.access, world.catalog, world.history, &world.limits, &backend);
 	set_clock(1000);
 	begin_stream(EPOCH, HEAD, NULL);

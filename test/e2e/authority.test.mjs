@@ -311,6 +311,7 @@ describe('authority', () => {
       const crowd = [];
       for (const bridge of [a, b, a, b]) crowd.push(await open(bridge, token));
       for (const client of crowd) {
+        await client.caughtUp(db); // with the row, which is not among what is counted
         await client.subscribe('requests:unit:7');
         await client.subscribe('requests:unit:9');
         await client.subscribe(`requests:row:${row[0].id}`);

@@ -70,7 +70,7 @@ BEGIN
 	EXECUTE format('GRANT SELECT ON livefeed.log, livefeed.transient, livefeed.ticks, livefeed.segments, livefeed.state,
 		livefeed.keys, livefeed.revocations TO %s', role);
 	PERFORM livefeed.grant_functions(role::text,
-		'{read,tick_wait,look,check_cursor,row_scope,register_bridge,bridge_seen,unregister_bridge,epoch,authority,authorize,
+		'{read,tick_wait,look,check_cursor,row_scope,snapshot,register_bridge,bridge_seen,unregister_bridge,epoch,authority,authorize,
 		cursor,events,tick,ring,prune}');
 	PERFORM livefeed.grant_views(role::text);
 END

@@ -1,6 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lookup.c
+ *	  Rows of watched tables, read with the rights of the table's owner; and
  *	  livefeed.row_scope(): who may see the row of a key now.
  *
  * The bridge asks when a client wants a row's channel, so the answer must be as
@@ -38,6 +39,7 @@
 #include "feed.h"
 #include "guard.h"
 #include "livefeed.h"
+#include "lookup.h"
 #include "scope.h"
 #include "text.h"
 #include "watch.h"
@@ -52,6 +54,66 @@ typedef struct KeyText
 	char	  **parts;			/* one for each key column, decoded */
 	Datum	   *values;
 } KeyText;
+
+/* ---------- with whose rights ---------- */
+
+static Oid
+relation_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relation);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+lookup_become_owner(Oid relation, LookupUser *former)
+{
+	GetUserIdAndSecContext(&former->user, &former->context);
+	SetUserIdAndSecContext(relation_owner(relation), former->context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+lookup_leave_owner(const LookupUser *former)
+{
+	SetUserIdAndSecContext(former->user, former->context);
+}
+
+static void
+check_row_security(Relation relation)
+{
+	if (relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity &&
+		!has_bypassrls_privilege(relation->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has FORCE ROW LEVEL SECURITY", RelationGetRelationName(relation)),
+				 errdetail("Rows are looked up with the rights of the table's owner."),
+				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+void
+lookup_raise_problem(Relation relation, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("livefeed watch of relation \"%s\" is broken: %s", RelationGetRelationName(relation), problem)));
+}
+
+Relation
+lookup_open(Oid relation_oid, const Watch **watch)
+{
+	Relation	relation = relation_open(relation_oid, AccessShareLock);
+
+	*watch = watch_get(relation, NULL);
+	if (*watch == NULL || (*watch)->problem != NULL)
+		lookup_raise_problem(relation, *watch ? (*watch)->problem : "it has no trigger");
+	check_row_security(relation);
+	return relation;
+}
 
 /* ---------- from text to values ---------- */
 
@@ -140,23 +202,134 @@ is_canonical(const KeyText *key, const char *given)
 	return same;
 }
 
-static bool
-parse_key(KeyText *key, char *given)
+bool
+lookup_read_key(Relation relation, const Watch *watch, char *given, Datum *values)
 {
+	KeyText		key = {relation, watch, palloc(watch->nkeys * sizeof(char *)), values};
 	char	   *problem;
 
-	key->parts = palloc(key->watch->nkeys * sizeof(char *));
-	key->values = palloc(key->watch->nkeys * sizeof(Datum));
 	if (*given == '\0' || strlen(given) > SCOPE_MAX_BYTES * 4)
 		return false;
-	if (key->watch->nkeys == 1)
-		key->parts[0] = given;
-	else if (!split_key(given, key->parts, key->watch->nkeys))
+	if (watch->nkeys == 1)
+		key.parts[0] = given;
+	else if (!split_key(given, key.parts, watch->nkeys))
 		return false;
-	return guard_run(read_values, key, &problem) && is_canonical(key, given);
+	return guard_run(read_values, &key, &problem) && is_canonical(&key, given);
+}
+
+/* A single value on that way. */
+typedef struct ValueText
+{
+	Oid			type;
+	int32		typmod;
+	char	   *text;
+	Datum		value;
+} ValueText;
+
+/* Under guard_run(): raises where the text is no value of the type. */
+static void
+read_value(void *arg)
+{
+	ValueText  *it = arg;
+	Oid			input;
+	Oid			param;
+
+	getTypeInputInfo(it->type, &input, &param);
+	it->value = OidInputFunctionCall(input, it->text, param, it->typmod);
+}
+
+bool
+lookup_read_value(Oid type, int32 typmod, char *given, Datum *value)
+{
+	ValueText	it = {type, typmod, given, (Datum) 0};
+	char	   *problem;
+
+	if (*given == '\0' || strlen(given) > SCOPE_MAX_BYTES)
+		return false;
+	if (!guard_run(read_value, &it, &problem) || strcmp(render_text(render_type(type), it.value), given) != 0)
+		return false;
+	*value = it.value;
+	return true;
 }
 
 /* ---------- the row ---------- */
+
+void
+lookup_append_table(StringInfo query, Relation relation)
+{
+	appendStringInfo(query, "%s%s x",
+					 relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+												RelationGetRelationName(relation)));
+}
+
+bool
+lookup_append_equal(StringInfo query, const char *column, Oid type, int number)
+{
+	Oid			equal = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple;
+	Form_pg_operator operator;
+
+	if (!OidIsValid(equal))
+		return false;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(equal));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", equal);
+	operator = (Form_pg_operator) GETSTRUCT(tuple);
+	appendStringInfo(query, "x.%s OPERATOR(%s.%s) $%d", quote_identifier(column),
+					 quote_identifier(get_namespace_name(operator->oprnamespace)),
+					 NameStr(operator->oprname), number);
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+Oid
+lookup_column_type(Relation relation, const WatchColumn *column, int32 *typmod)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column->attnum - 1);
+
+	*typmod = attribute->atttypmod;
+	return attribute->atttypid;
+}
+
+/* A trigger does not see a virtual generated column's value, nor do we ask for it. */
+static bool
+is_read(Form_pg_attribute attribute)
+{
+	return !attribute->attisdropped && attribute->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL;
+}
+
+void
+lookup_append_columns(StringInfo query, Relation relation)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < RelationGetDescr(relation)->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), i);
+
+		if (!is_read(attribute))
+			continue;
+		appendStringInfo(query, "%sx.%s", separator, quote_identifier(NameStr(attribute->attname)));
+		separator = ", ";
+	}
+}
+
+void
+lookup_store_row(TupleTableSlot *slot, HeapTuple tuple, TupleDesc desc)
+{
+	int			column = 0;
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		slot->tts_isnull[i] = true;
+		slot->tts_values[i] = (Datum) 0;
+		if (is_read(TupleDescAttr(slot->tts_tupleDescriptor, i)))
+			slot->tts_values[i] = SPI_getbinval(tuple, desc, ++column, &slot->tts_isnull[i]);
+	}
+	ExecStoreVirtualTuple(slot);
+}
 
 static char *
 row_query(Relation relation, const Watch *watch, Oid *types)
@@ -164,50 +337,24 @@ row_query(Relation relation, const Watch *watch, Oid *types)
 	StringInfoData query;
 
 	initStringInfo(&query);
-	/* Rows of tables that merely inherit are no events, and have no channel. */
-	appendStringInfo(&query, "SELECT * FROM %s%s WHERE ",
-					 relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-												RelationGetRelationName(relation)));
+	appendStringInfoString(&query, "SELECT ");
+	lookup_append_columns(&query, relation);
+	appendStringInfoString(&query, " FROM ");
+	lookup_append_table(&query, relation);
+	appendStringInfoString(&query, " WHERE ");
 	for (int i = 0; i < watch->nkeys; i++)
 	{
-		TypeCacheEntry *type;
-		HeapTuple	tuple;
-		Form_pg_operator operator;
+		int32		typmod;
 
-		types[i] = TupleDescAttr(RelationGetDescr(relation), watch->keys[i].attnum - 1)->atttypid;
-		type = lookup_type_cache(types[i], TYPECACHE_EQ_OPR);
-		tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(type->eq_opr));
-		if (!HeapTupleIsValid(tuple))
+		types[i] = lookup_column_type(relation, &watch->keys[i], &typmod);
+		if (i > 0)
+			appendStringInfoString(&query, " AND ");
+		if (!lookup_append_equal(&query, watch->keys[i].name, types[i], i + 1))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("type %s has no equality operator", format_type_be(types[i]))));
-		operator = (Form_pg_operator) GETSTRUCT(tuple);
-		appendStringInfo(&query, "%s%s OPERATOR(%s.%s) $%d", i > 0 ? " AND " : "",
-						 quote_identifier(watch->keys[i].name),
-						 quote_identifier(get_namespace_name(operator->oprnamespace)),
-						 NameStr(operator->oprname), i + 1);
-		ReleaseSysCache(tuple);
 	}
 	return query.data;
-}
-
-/* The row that SPI found, in a slot of the table's own row type. */
-static TupleTableSlot *
-row_slot(Relation relation)
-{
-	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
-	int			column = 0;
-
-	ExecClearTuple(row);
-	for (int i = 0; i < RelationGetDescr(relation)->natts; i++)
-	{
-		row->tts_isnull[i] = true;
-		if (!TupleDescAttr(RelationGetDescr(relation), i)->attisdropped)
-			row->tts_values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, ++column,
-											   &row->tts_isnull[i]);
-	}
-	return ExecStoreVirtualTuple(row);
 }
 
 /*
@@ -217,41 +364,26 @@ row_slot(Relation relation)
  * memory.
  */
 static bool
-find_row(KeyText *key, const char *given, Scope *scope)
+find_row(Relation relation, const Watch *watch, Datum *key, const char *given, Scope *scope)
 {
-	Relation	relation = key->relation;
-	Oid		   *types = palloc(key->watch->nkeys * sizeof(Oid));
-	char	   *query = row_query(relation, key->watch, types);
+	Oid		   *types = palloc(watch->nkeys * sizeof(Oid));
+	char	   *query = row_query(relation, watch, types);
 	TupleTableSlot *row;
 	char	   *problem;
 	bool		found;
 
-	if (SPI_execute_with_args(query, key->watch->nkeys, types, key->values, NULL, true, 1) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, watch->nkeys, types, key, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "looking up a row of \"%s\" failed", RelationGetRelationName(relation));
 	if (SPI_processed == 0)
 		return false;
 
-	row = row_slot(relation);
-	found = strcmp(scope_key(key->watch, row), given) == 0;
-	if (found && !scope_of_row(key->watch, row, scope, &problem))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("livefeed watch of relation \"%s\" is broken: %s",
-						RelationGetRelationName(relation), problem)));
+	row = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
+	lookup_store_row(row, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+	found = strcmp(scope_key(watch, row), given) == 0;
+	if (found && !scope_of_row(watch, row, scope, &problem))
+		lookup_raise_problem(relation, problem);
 	ExecDropSingleTupleTableSlot(row);
 	return found;
-}
-
-static void
-check_row_security(Relation relation)
-{
-	if (relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity &&
-		!has_bypassrls_privilege(relation->rd_rel->relowner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has FORCE ROW LEVEL SECURITY", RelationGetRelationName(relation)),
-				 errdetail("Rows are looked up with the rights of the table's owner."),
-				 errhint("ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
 }
 
 /* ---------- a declared feed ---------- */
@@ -292,50 +424,30 @@ answer(FunctionCallInfo fcinfo, TupleDesc desc, const char *status, const char *
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
-static Oid
-relation_owner(Oid relation)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relation);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /* Of a table's feed; fills in what is to be answered. */
 static const char *
 look_up_row(Oid relation_oid, char *key_text, char **unit, ArrayType **users)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	KeyText		key = {0};
+	const Watch *watch;
+	Relation	relation = lookup_open(relation_oid, &watch);
+	Datum	   *key = palloc(watch->nkeys * sizeof(Datum));
 	Scope		scope = {0};
 	const char *status = "spelling";
 
-	key.relation = relation_open(relation_oid, AccessShareLock);
-	key.watch = watch_get(key.relation, NULL);
-	if (key.watch == NULL || key.watch->problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("livefeed watch of relation \"%s\" is broken: %s", RelationGetRelationName(key.relation),
-						key.watch ? key.watch->problem : "it has no trigger")));
-	check_row_security(key.relation);
-
-	if (parse_key(&key, key_text))
+	if (lookup_read_key(relation, watch, key_text, key))
 	{
 		MemoryContext spi;
 
 		SPI_connect();
-		status = find_row(&key, key_text, &scope) ? "found" : "absent";
+		status = find_row(relation, watch, key, key_text, &scope) ? "found" : "absent";
 		spi = MemoryContextSwitchTo(caller);
 		*unit = scope.unit ? pstrdup(scope.unit) : NULL;
 		*users = users_array(&scope.users);
 		MemoryContextSwitchTo(spi);
 		SPI_finish();
 	}
-	relation_close(key.relation, AccessShareLock);
+	relation_close(relation, AccessShareLock);
 	return status;
 }
 
@@ -374,8 +486,7 @@ livefeed_row_scope(PG_FUNCTION_ARGS)
 	const char *status;
 	char	   *unit = NULL;
 	ArrayType  *users = NULL;
-	Oid			user;
-	int			context;
+	LookupUser	former;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -386,13 +497,11 @@ livefeed_row_scope(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("feed \"%s\" does not exist", feed)));
 
-	/* An error puts the user back by itself: the transaction's abort does. */
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(relation_owner(relation), context | SECURITY_LOCAL_USERID_CHANGE);
+	lookup_become_owner(relation, &former);
 	status = declared
 		? look_up_event(feed, key, &unit, &users)
 		: look_up_row(relation, key, &unit, &users);
-	SetUserIdAndSecContext(user, context);
+	lookup_leave_owner(&former);
 
 	return answer(fcinfo, desc, status, unit, users);
 }

@@ -27,6 +27,7 @@
 
 #include "compat.h"
 #include "definition.h"
+#include "expose.h"
 #include "feed.h"
 #include "journal.h"
 #include "livefeed.h"
@@ -64,6 +65,7 @@ take_name(const char *feed, Oid relation)
 	char	   *entity;
 
 	LockRelationOid(livefeed_relation("declared"), ShareRowExclusiveLock);
+	exposure_refuse_feed(feed);
 	if (OidIsValid(relation) && feed_is_declared(feed, &entity))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

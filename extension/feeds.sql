@@ -142,13 +142,15 @@ BEGIN
 	hidden := FOUND;
 	DELETE FROM livefeed.exposed_path p WHERE p.path = hide.name;
 	hidden := hidden OR FOUND;
+	DELETE FROM livefeed.exposed e WHERE e.name = hide.name;
+	hidden := hidden OR FOUND;
 	IF hidden THEN
 		PERFORM livefeed.definitions_changed();
 	END IF;
 	RETURN hidden;
 END
 $$;
-COMMENT ON FUNCTION livefeed.hide(text) IS 'takes back a declared feed or an exposed path; false if there is none of that name';
+COMMENT ON FUNCTION livefeed.hide(text) IS 'takes back a declared feed, a query, a command or an exposed path; false if there is none of that name';
 
 -- Who may see the row of a key now: 'found' with its unit and users, 'absent',
 -- or 'spelling' if that is no key's canonical text. The look-up has the table

@@ -44,7 +44,7 @@ CREATE FUNCTION livefeed.grant_views(role text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 BEGIN
-	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.feeds, livefeed.paths, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
+	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.feeds, livefeed.paths, livefeed.queries, livefeed.commands, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
 	PERFORM livefeed.grant_functions(role, '{get_status,log_version,watch_problem,watch_tree}');
 END
 $$;
@@ -55,7 +55,7 @@ CREATE FUNCTION livefeed.grant_application(role regrole) RETURNS void
 	AS $$
 BEGIN
 	PERFORM livefeed.grant_functions(role::text,
-		'{declare_feed,expose_path,expose_query,expose_snapshot,expose_command,socketio_namespace,socketio_event,hide,
+		'{declare_feed,expose_path,expose_query,expose_snapshot,expose_command,expose_function,expose_check,socketio_namespace,socketio_event,hide,
 		publish,resync,issue_token,disconnect,reauthorize,cursor,events,tick,ring}');
 	PERFORM livefeed.grant_views(role::text);
 END
@@ -71,7 +71,7 @@ BEGIN
 		livefeed.keys, livefeed.revocations TO %s', role);
 	PERFORM livefeed.grant_functions(role::text,
 		'{read,tick_wait,look,check_cursor,row_scope,snapshot,register_bridge,bridge_seen,unregister_bridge,epoch,authority,authorize,
-		cursor,events,tick,ring,prune}');
+		run_query,call,report_sessions,cursor,events,tick,ring,prune}');
 	PERFORM livefeed.grant_views(role::text);
 END
 $$;

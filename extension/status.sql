@@ -62,6 +62,7 @@ BEGIN
 				WHERE p.pronamespace = 'livefeed'::regnamespace AND p.prorettype = 'trigger'::regtype)),
 		(SELECT string_agg(f::text, E'\n' ORDER BY f.feed) FROM livefeed.feeds f WHERE f.declared),
 		(SELECT string_agg(p::text, E'\n' ORDER BY p.path) FROM livefeed.paths p),
+		(SELECT string_agg(e::text, E'\n' ORDER BY e.name) FROM livefeed.exposed e),
 		(SELECT a.authorizer FROM livefeed.authority() a)));
 END
 $$;

@@ -9,8 +9,8 @@
  *	1. Did a column change that matters here? Values are compared as they are
  *	   stored; a toasted one that the UPDATE did not touch has the same pointer.
  *	2. A key that changed is .deleted and .created.
- *	3. Did the row move, to another unit or other users? Then each scope it left
- *	   gets .deleted "moved_out" without data, each it entered .created
+ *	3. Did the row move, to another unit, other users or another parent? Then each
+ *	   scope it left gets .deleted "moved_out" without data, each it entered .created
  *	   "moved_in", and those that stay one .updated, in this order.
  *	4. Else it is one .updated, if something that is published changed.
  *
@@ -71,6 +71,7 @@ typedef struct Telling
 	const UserSet *users;
 	const UserSet *to_users;	/* NULL: as users */
 	const char *key;
+	const char *parent;			/* the parent's key: to whoever holds that row; NULL: none */
 	TupleTableSlot *row;		/* NULL: no data */
 } Telling;
 
@@ -130,6 +131,12 @@ tell(const Capture *capture, const Telling *telling)
 	event.users = telling->users ? users_array(telling->users) : NULL;
 	event.to_users = telling->to_users ? users_array(telling->to_users) : NULL;
 	event.key = telling->key;
+	if (telling->parent != NULL)
+	{
+		event.parent_feed = watch->parent_feed;
+		event.parent_key = telling->parent;
+	}
+	event.transient = !watch->durable;
 	event.action = telling->action;
 	event.frame = &frame;
 	journal_write(&event);
@@ -146,6 +153,7 @@ tell_all(const Capture *capture, int type, const char *action, const Scope *scop
 	telling.unit = scope->unit;
 	telling.users = &scope->users;
 	telling.key = key;
+	telling.parent = scope->parent;
 	telling.row = row;
 	tell(capture, &telling);
 }
@@ -313,6 +321,12 @@ update_action(const Watch *watch, const bool *changed, TupleTableSlot *new)
 
 /* ---------- kinds of change ---------- */
 
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 /* False, and all is said, if the row's scope cannot be told. */
 static bool
 read_scope(const Watch *watch, TupleTableSlot *row, Scope *scope)
@@ -339,11 +353,28 @@ capture_one(Capture *capture, int type, const char *action, TupleTableSlot *row)
 				 type == EVENT_DELETED ? NULL : row);
 }
 
+/* An event for whoever holds the row of a parent that the row left, or came to. */
+static void
+tell_parent(const Capture *capture, int type, const Scope *scope, const char *key, TupleTableSlot *row)
+{
+	Telling		telling = {0};
+
+	telling.flags = type;
+	telling.action = type == EVENT_CREATED ? "moved_in" : "moved_out";
+	telling.unit = scope->unit;
+	telling.key = key;
+	telling.parent = scope->parent;
+	telling.row = row;
+	tell(capture, &telling);
+}
+
 /* A row that went from some scopes to others. */
 static void
 capture_move(const Capture *capture, const char *action, const Scope *from, const Scope *to,
-			 bool unit_moved, const char *key, TupleTableSlot *new)
+			 const char *key, TupleTableSlot *new)
 {
+	bool		unit_moved = !same_text(from->unit, to->unit);
+	bool		parent_moved = !same_text(from->parent, to->parent);
 	UserSet		left = users_minus(&from->users, &to->users);
 	UserSet		entered = users_minus(&to->users, &from->users);
 	UserSet		stayed = users_common(&from->users, &to->users);
@@ -354,10 +385,14 @@ capture_move(const Capture *capture, const char *action, const Scope *from, cons
 		tell_moved(capture, EVENT_DELETED | EVENT_TO_UNIT, from->unit, NULL, key, NULL);
 	if (left.n > 0)
 		tell_moved(capture, EVENT_DELETED | EVENT_TO_USERS, from->unit, &left, key, NULL);
+	if (parent_moved && from->parent != NULL)
+		tell_parent(capture, EVENT_DELETED, from, key, NULL);
 	if (unit_moved && to->unit != NULL)
 		tell_moved(capture, EVENT_CREATED | EVENT_TO_UNIT, to->unit, NULL, key, new);
 	if (entered.n > 0)
 		tell_moved(capture, EVENT_CREATED | EVENT_TO_USERS, to->unit, &entered, key, new);
+	if (parent_moved && to->parent != NULL)
+		tell_parent(capture, EVENT_CREATED, to, key, new);
 
 	telling.flags = EVENT_UPDATED | EVENT_TO_ROW | EVENT_TO_FEED;
 	if (!unit_moved)
@@ -369,14 +404,17 @@ capture_move(const Capture *capture, const char *action, const Scope *from, cons
 	telling.users = &to->users;
 	telling.to_users = users_moved && stayed.n > 0 ? &stayed : NULL;
 	telling.key = key;
+	telling.parent = parent_moved ? NULL : to->parent;
 	telling.row = new;
 	tell(capture, &telling);
 }
 
+/* Do both belong to the same unit, users and parent? */
 static bool
-same_text(const char *a, const char *b)
+same_scope(const Scope *a, const Scope *b)
 {
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+	return same_text(a->unit, b->unit) && same_text(a->parent, b->parent) &&
+		users_minus(&a->users, &b->users).n == 0 && users_minus(&b->users, &a->users).n == 0;
 }
 
 static void
@@ -388,7 +426,6 @@ capture_update(Capture *capture, TupleTableSlot *old, TupleTableSlot *new)
 	bool		scope_may_change;
 	bool		any = false;
 	bool		has_function = watch->unit_function != NULL || watch->users_function != NULL;
-	bool		unit_moved;
 	Scope		from;
 	Scope		to;
 	const char *action;
@@ -403,6 +440,7 @@ capture_update(Capture *capture, TupleTableSlot *old, TupleTableSlot *new)
 	published_changed = any_changed(changed, watch->published, watch->npublished);
 	scope_may_change = any_changed(changed, watch->users, watch->nusers) ||
 		(watch->unit != NULL && changed[watch->unit->attnum]) ||
+		(watch->parent != NULL && changed[watch->parent->attnum]) ||
 		(has_function && any);
 	if (!published_changed && !scope_may_change)
 		return;
@@ -428,14 +466,13 @@ capture_update(Capture *capture, TupleTableSlot *old, TupleTableSlot *new)
 
 	if (!read_scope(watch, old, &from))
 		return;
-	unit_moved = !same_text(from.unit, to.unit);
-	if (!unit_moved && users_minus(&from.users, &to.users).n == 0 && users_minus(&to.users, &from.users).n == 0)
+	if (same_scope(&from, &to))
 	{
 		if (published_changed)
 			tell_all(capture, EVENT_UPDATED, action, &to, scope_key(watch, new), new);
 		return;
 	}
-	capture_move(capture, action, &from, &to, unit_moved, scope_key(watch, new), new);
+	capture_move(capture, action, &from, &to, scope_key(watch, new), new);
 }
 
 /* ---------- triggers ---------- */

@@ -91,12 +91,28 @@ livefeed_watch_begin(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A table that may not be its parent's child is refused here, where the trigger is made already. */
+static void
+check_parent(Oid oid)
+{
+	Relation	relation = relation_open(oid, AccessShareLock);
+	const Watch *watch = watch_get(relation, NULL);
+
+	if (watch != NULL && watch->problem != NULL && watch->parent_feed != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot watch %s: %s", RelationGetRelationName(relation), watch->problem)));
+	relation_close(relation, AccessShareLock);
+}
+
 /* watch_changed(relation regclass): bridges are to read the definitions anew. */
 Datum
 livefeed_watch_changed(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("livefeed.watch()");
 	check_owner(PG_GETARG_OID(0));
+	check_parent(PG_GETARG_OID(0));
+	watch_forget_children();
 	journal_control("definitions");
 	PG_RETURN_VOID();
 }
@@ -105,6 +121,7 @@ livefeed_watch_changed(PG_FUNCTION_ARGS)
 Datum
 livefeed_definitions_changed(PG_FUNCTION_ARGS)
 {
+	watch_forget_children();
 	journal_control("definitions");
 	PG_RETURN_VOID();
 }

@@ -54,6 +54,18 @@ string_field(Jsonb *object, const char *field)
 	return value == NULL ? NULL : string_of(value, field);
 }
 
+static bool
+boolean_field(Jsonb *object, const char *field, bool otherwise)
+{
+	JsonbValue *value = field_of(object, field);
+
+	if (value == NULL)
+		return otherwise;
+	if (value->type != jbvBool)
+		malformed(field);
+	return value->val.boolean;
+}
+
 static List *
 strings_of(const JsonbValue *value, const char *field)
 {
@@ -161,10 +173,15 @@ definition_parse(const char *json)
 	definition->action = string_field(object, "action");
 	definition->actions = actions_field(object, "actions");
 	definition->key = strings_field(object, "key");
+	definition->parent_feed = name_field(object, "parent_feed");
+	definition->parent = string_field(object, "parent");
+	definition->durable = boolean_field(object, "durable", true);
 	if (definition->feed == NULL)
 		malformed("feed");
 	if (definition->key == NIL)
 		malformed("key");
+	if ((definition->parent_feed == NULL) != (definition->parent == NULL))
+		malformed("parent");
 	if (definition->entity == NULL)
 		definition->entity = definition->feed;
 	return definition;
@@ -206,10 +223,16 @@ definition_feed(const char *json)
 	return read_quietly(json, NULL, &feed) ? feed : NULL;
 }
 
-bool
-definition_is_valid(const char *json)
+Definition *
+definition_read(const char *json)
 {
 	Definition *definition;
 
-	return read_quietly(json, &definition, NULL);
+	return read_quietly(json, &definition, NULL) ? definition : NULL;
+}
+
+bool
+definition_is_valid(const char *json)
+{
+	return definition_read(json) != NULL;
 }

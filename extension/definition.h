@@ -33,6 +33,9 @@ typedef struct Definition
 	char	   *action;			/* NULL: none */
 	List	   *actions;		/* of DefinitionAction * */
 	List	   *key;			/* of char *, in the order of the key */
+	char	   *parent_feed;	/* NULL: none */
+	char	   *parent;			/* column with the parent's key; given with parent_feed */
+	bool		durable;
 } Definition;
 
 /* Raises where the text is no definition. */
@@ -40,6 +43,9 @@ extern Definition *definition_parse(const char *json);
 
 /* [a-z][a-z0-9_]*, at most LIVEFEED_NAME_MAX_BYTES. */
 extern bool definition_name_is_valid(const char *name);
+
+/* NULL where the text is no definition. */
+extern Definition *definition_read(const char *json);
 
 /* The feed of a definition, NULL where the text is none. */
 extern char *definition_feed(const char *json);

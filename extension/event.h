@@ -58,9 +58,10 @@ typedef struct LivefeedEvent
 	ArrayType  *users;			/* text[], NULL: none */
 	ArrayType  *to_users;		/* text[], NULL: as users */
 	const char *key;			/* NULL: none */
-	const char *parent_feed;
+	const char *parent_feed;	/* with parent_key: goes to parent_feed:row:<parent_key> as well */
 	const char *parent_key;
 	const char *action;			/* for the NOTIFY payload only */
+	bool		transient;		/* of a feed that is not durable */
 	StringInfo	frame;			/* NULL: none */
 } LivefeedEvent;
 

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * feed.c
- *	  Declared feeds: those that livefeed.publish() fills.
+ *	  Declared feeds: those that livefeed.publish() fills; and what the journal
+ *	  needs to know of a feed of either kind.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,13 +19,15 @@
 
 #include "feed.h"
 #include "livefeed.h"
+#include "watch.h"
 
 /* The first columns of livefeed.declared (feeds.sql). */
 #define DECLARED_FEED 1
 #define DECLARED_ENTITY 2
+#define DECLARED_DURABLE 5
 
-bool
-feed_is_declared(const char *feed, char **entity)
+static bool
+read_declared(const char *feed, char **entity, bool *durable)
 {
 	/* Feeds are few: no index. The rights of whoever asks do not matter. */
 	Relation	declared = table_open(livefeed_relation("declared"), AccessShareLock);
@@ -39,8 +42,38 @@ feed_is_declared(const char *feed, char **entity)
 	row = systable_getnext(scan);
 	found = HeapTupleIsValid(row);
 	if (found)
+	{
 		*entity = TextDatumGetCString(heap_getattr(row, DECLARED_ENTITY, RelationGetDescr(declared), &isnull));
+		*durable = DatumGetBool(heap_getattr(row, DECLARED_DURABLE, RelationGetDescr(declared), &isnull));
+	}
 	systable_endscan(scan);
 	table_close(declared, AccessShareLock);
 	return found;
+}
+
+bool
+feed_is_declared(const char *feed, char **entity)
+{
+	bool		durable;
+
+	return read_declared(feed, entity, &durable);
+}
+
+void
+feed_look_up(const char *feed, FeedFacts *facts)
+{
+	Definition *definition;
+	Oid			owner;
+	char	   *entity;
+
+	facts->durable = true;
+	facts->parent_feed = NULL;
+	if (read_declared(feed, &entity, &facts->durable))
+		return;
+	definition = watch_find_definition(feed, &owner);
+	if (definition == NULL)
+		return;
+	facts->durable = definition->durable;
+	if (definition->parent_feed != NULL && watch_judge_parent(owner, definition->parent_feed) == WATCH_PARENT_FITS)
+		facts->parent_feed = definition->parent_feed;
 }

@@ -8,6 +8,9 @@
  * on the log, and pays about what one more index would cost him. The only lock
  * is the RowExclusiveLock that every INSERT takes, on the log's current child.
  *
+ * There are two logs: events of feeds that are not durable go to the transient
+ * one, which is unlogged and rotates each minute.
+ *
  * Which child that is stands in livefeed.state. A backend keeps it, with the
  * indexes, until a relcache invalidation says that the state or the child has
  * changed. A copy that is a moment old does no harm: readers read all children,
@@ -46,6 +49,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "feed.h"
 #include "fold.h"
 #include "journal.h"
 #include "livefeed.h"
@@ -78,19 +82,30 @@ enum
 /* What a log row adds to the log beside its frame and texts, roughly. */
 #define LOG_ROW_BYTES 100
 
-/* Where events go; a copy of what livefeed.state says. */
-typedef struct Target
+/*
+ * The child of a log that events go to. Looked at when it is first written to:
+ * who writes no transient events has no lock on that log's children, which would
+ * be in the way of their rotation.
+ */
+typedef struct TargetLog
 {
-	bool		valid;
-	MemoryContext context;		/* of what the pointers below lead to */
-	Oid			state;
-	Oid			table;
-	Oid			sequence;
-	bool		registered;
+	int			child;
+	Oid			table;			/* InvalidOid: not looked at yet */
 	int			nindexes;
 	Oid			index_oids[LOG_MAX_INDEXES];
 	IndexInfo  *index_infos[LOG_MAX_INDEXES];
 	TupleTableSlot *slot;		/* virtual, of the log's row type */
+} TargetLog;
+
+/* Where events go; a copy of what livefeed.state says. */
+typedef struct Target
+{
+	bool		valid;
+	MemoryContext context;		/* of what the logs' pointers lead to */
+	Oid			state;
+	Oid			sequence;
+	bool		registered;
+	TargetLog	logs[2];		/* durable, transient */
 } Target;
 
 static Target target;
@@ -104,25 +119,27 @@ static CommandId last_deletion = 0;
 static void
 target_invalidate(Datum arg, Oid relation)
 {
-	if (!OidIsValid(relation) || relation == target.state || relation == target.table)
+	if (!OidIsValid(relation) || relation == target.state ||
+		relation == target.logs[0].table || relation == target.logs[1].table)
 		target.valid = false;
 }
 
-/* Reads the state row: the number of the current child, and whether a bridge ever registered. */
-static int
+/* Reads the state row: the numbers of the current children, and whether a bridge ever registered. */
+static void
 read_state(Oid state)
 {
 	Relation	relation = table_open(state, AccessShareLock);
 	AttrNumber	current = get_attnum(state, "current");
+	AttrNumber	transient_current = get_attnum(state, "transient_current");
 	AttrNumber	registered = get_attnum(state, "registered");
 	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	row = systable_getnext(scan);
-	int			child = 0;
 	bool		isnull;
 
 	if (HeapTupleIsValid(row))
 	{
-		child = DatumGetInt16(heap_getattr(row, current, RelationGetDescr(relation), &isnull));
+		target.logs[0].child = DatumGetInt16(heap_getattr(row, current, RelationGetDescr(relation), &isnull));
+		target.logs[1].child = DatumGetInt16(heap_getattr(row, transient_current, RelationGetDescr(relation), &isnull));
 		target.registered = DatumGetBool(heap_getattr(row, registered, RelationGetDescr(relation), &isnull));
 	}
 	systable_endscan(scan);
@@ -132,17 +149,25 @@ read_state(Oid state)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.state\" is empty", LIVEFEED_SCHEMA),
 				 errhint("Call livefeed.reset().")));
-	return child;
 }
 
 /* Takes down the indexes of the log's child, and a slot of its row type. */
 static void
-describe_log(void)
+describe_log(TargetLog *into, bool transient)
 {
-	Relation	log = table_open(target.table, RowExclusiveLock);
-	MemoryContext caller = MemoryContextSwitchTo(target.context);
-	List	   *indexes = RelationGetIndexList(log);
+	char		name[NAMEDATALEN];
+	Oid			table;
+	Relation	log;
+	MemoryContext caller;
+	List	   *indexes;
 	ListCell   *cell;
+
+	snprintf(name, sizeof(name), "%s_%d", transient ? "transient" : "log", into->child);
+	table = livefeed_relation(name);
+	log = table_open(table, RowExclusiveLock);
+	caller = MemoryContextSwitchTo(target.context);
+	indexes = RelationGetIndexList(log);
+	into->nindexes = 0;
 
 	if (RelationGetDescr(log)->natts != LOG_COLUMNS || list_length(indexes) > LOG_MAX_INDEXES)
 		ereport(ERROR,
@@ -154,11 +179,13 @@ describe_log(void)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
 
-		target.index_oids[target.nindexes] = lfirst_oid(cell);
-		target.index_infos[target.nindexes++] = BuildIndexInfo(index);
+		into->index_oids[into->nindexes] = lfirst_oid(cell);
+		into->index_infos[into->nindexes++] = BuildIndexInfo(index);
 		index_close(index, NoLock);
 	}
-	target.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(log)), &TTSOpsVirtual);
+	into->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(log)), &TTSOpsVirtual);
+
+	into->table = table;
 
 	MemoryContextSwitchTo(caller);
 	table_close(log, NoLock);
@@ -167,24 +194,19 @@ describe_log(void)
 static void
 target_refresh(void)
 {
-	char		name[NAMEDATALEN];
-
 	if (target.context == NULL)
 		target.context = AllocSetContextCreate(TopMemoryContext, "livefeed journal", ALLOCSET_SMALL_SIZES);
 	else
 		MemoryContextReset(target.context);
-	target.nindexes = 0;
-	target.slot = NULL;
+	memset(target.logs, 0, sizeof(target.logs));
 
 	/* First, so that an invalidation that arrives meanwhile counts. */
 	target.valid = true;
 	PG_TRY();
 	{
 		target.state = livefeed_relation("state");
-		snprintf(name, sizeof(name), "log_%d", read_state(target.state));
-		target.table = livefeed_relation(name);
+		read_state(target.state);
 		target.sequence = livefeed_relation("seq");
-		describe_log();
 	}
 	PG_CATCH();
 	{
@@ -264,14 +286,14 @@ fill_row(TupleTableSlot *slot, const LivefeedEvent *event)
 
 /* The log's indexes are on columns, never on expressions, and not partial. */
 static void
-insert_index_entries(Relation log, TupleTableSlot *slot)
+insert_index_entries(const TargetLog *into, Relation log)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
 
-	for (int i = 0; i < target.nindexes; i++)
+	for (int i = 0; i < into->nindexes; i++)
 	{
-		Relation	index = index_open(target.index_oids[i], RowExclusiveLock);
+		Relation	index = index_open(into->index_oids[i], RowExclusiveLock);
 
 		/*
 		 * One that is still being made, CONCURRENTLY, takes no entries yet. When
@@ -282,8 +304,8 @@ insert_index_entries(Relation log, TupleTableSlot *slot)
 			index_close(index, NoLock);
 			continue;
 		}
-		FormIndexDatum(target.index_infos[i], slot, NULL, values, isnull);
-		compat_index_insert(index, values, isnull, &slot->tts_tid, log, target.index_infos[i]);
+		FormIndexDatum(into->index_infos[i], into->slot, NULL, values, isnull);
+		compat_index_insert(index, values, isnull, &into->slot->tts_tid, log, into->index_infos[i]);
 		index_close(index, NoLock);
 	}
 }
@@ -294,15 +316,19 @@ insert_index_entries(Relation log, TupleTableSlot *slot)
  * any index that we know from going away, and a new one from taking entries.
  */
 static Relation
-open_log(void)
+open_log(bool transient)
 {
+	TargetLog  *into = &target.logs[transient];
+
 	for (int try = 1;; try++)
 	{
 		Relation	log;
 
 		if (!target.valid)
 			target_refresh();
-		log = table_open(target.table, RowExclusiveLock);
+		if (unlikely(!OidIsValid(into->table)))
+			describe_log(into, transient);
+		log = table_open(into->table, RowExclusiveLock);
 		if (likely(target.valid) || try == LOG_OPEN_TRIES)
 			return log;
 		table_close(log, NoLock);
@@ -313,20 +339,20 @@ open_log(void)
 static void
 write_row(const LivefeedEvent *event)
 {
-	Relation	log;
+	TargetLog  *into = &target.logs[event->transient];
+	Relation	log = open_log(event->transient);
 	bool		rings;
 
-	log = open_log();
 	if (!journal_in_use)
 	{
 		wake_prepare();
 		journal_in_use = true;
 	}
 
-	fill_row(target.slot, event);
-	table_tuple_insert(log, target.slot, GetCurrentCommandId(true), 0, NULL);
-	insert_index_entries(log, target.slot);
-	ExecClearTuple(target.slot);
+	fill_row(into->slot, event);
+	table_tuple_insert(log, into->slot, GetCurrentCommandId(true), 0, NULL);
+	insert_index_entries(into, log);
+	ExecClearTuple(into->slot);
 	table_close(log, NoLock);
 
 	fold_count(LOG_ROW_BYTES + (event->frame != NULL ? event->frame->len : 0));
@@ -357,7 +383,12 @@ write_resync(const char *feed, const char *reason)
 {
 	StringInfoData frame;
 	LivefeedEvent event = {0};
+	FeedFacts	facts;
 
+	/* It stands among the feed's other events, and reaches whom they would have reached. */
+	feed_look_up(feed, &facts);
+	event.transient = !facts.durable;
+	event.parent_feed = facts.parent_feed;
 	initStringInfo(&frame);
 	appendStringInfoSpaces(&frame, VARHDRSZ);
 	appendStringInfoString(&frame, reason);

@@ -97,7 +97,8 @@ BEGIN
 				mark_tick := r.tick;
 				CONTINUE;
 			END IF;
-			CONTINUE WHEN n = p_max OR r.flags & control <> 0 OR (p_unit IS NOT NULL AND r.unit IS DISTINCT FROM p_unit);
+			-- read() also has the events of the feed's children.
+			CONTINUE WHEN n = p_max OR r.flags & control <> 0 OR r.feed <> p_feed OR (p_unit IS NOT NULL AND r.unit IS DISTINCT FROM p_unit);
 			o_id := r.id; o_at := r.at; o_flags := r.flags; o_feed := r.feed; o_unit := r.unit;
 			o_users := r.users; o_key := r.key;
 			o_frame := livefeed.frame_text(r.frame);

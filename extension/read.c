@@ -129,19 +129,25 @@ read_restart(void *arg)
 	page->bytes = 0;
 }
 
-/* Of another feed than was asked for, or for those who ask for all. */
 static bool
-read_is_unwanted(const ReadPage *page, Datum flags, Datum feed)
+read_is_feed(const ReadPage *page, Datum feed)
 {
-	struct varlena *value;
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(feed);
 
+	return VARSIZE_ANY_EXHDR(value) == page->feed_len &&
+		memcmp(VARDATA_ANY(value), page->feed, page->feed_len) == 0;
+}
+
+/* Neither of the feed that was asked for nor of a child of it, or for those who ask for all. */
+static bool
+read_is_unwanted(const ReadPage *page, const Datum *values, const bool *nulls)
+{
 	if (page->feed == NULL)
 		return false;
-	if (DatumGetInt32(flags) & EVENT_CONTROL)
+	if (DatumGetInt32(values[EVENT_FLAGS]) & EVENT_CONTROL)
 		return true;
-	value = PG_DETOAST_DATUM_PACKED(feed);
-	return VARSIZE_ANY_EXHDR(value) != page->feed_len ||
-		memcmp(VARDATA_ANY(value), page->feed, page->feed_len) != 0;
+	return !read_is_feed(page, values[EVENT_FEED]) &&
+		(nulls[EVENT_PARENT_FEED] || !read_is_feed(page, values[EVENT_PARENT_FEED]));
 }
 
 /* A value of varying length, and NULL, as it stands in the log. */
@@ -159,7 +165,7 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 	bool		out_nulls[READ_COLUMNS];
 	int64		bytes = READ_ROW_BYTES;
 
-	if (read_is_unwanted(page, values[EVENT_FLAGS], values[EVENT_FEED]))
+	if (read_is_unwanted(page, values, nulls))
 		return true;
 	if (page->rows >= page->max)
 		return false;

@@ -285,6 +285,9 @@ scope_of_row(const Watch *watch, TupleTableSlot *row, Scope *scope, char **probl
 		if (!row->tts_isnull[column])
 			add_users(&reading, watch->users[i].type, row->tts_values[column], watch->users[i].name);
 	}
+	if (watch->parent != NULL && !row->tts_isnull[watch->parent->attnum - 1])
+		scope->parent = read_id(&reading, watch->parent->type,
+								row->tts_values[watch->parent->attnum - 1], watch->parent->name);
 	if ((watch->unit_function != NULL || watch->users_function != NULL) && reading.problem == NULL)
 	{
 		if (!guard_run(call_functions, &reading, problem))

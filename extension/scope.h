@@ -29,6 +29,7 @@ typedef struct Scope
 {
 	char	   *unit;			/* NULL: nobody's */
 	UserSet		users;
+	char	   *parent;			/* key of the row in the parent's feed, NULL: none */
 } Scope;
 
 /*

@@ -22,15 +22,9 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -38,7 +32,6 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -100,132 +93,6 @@ static void
 watches_invalidate_all(Datum arg, int cache, uint32 hash)
 {
 	watches_invalidate_relation(arg, InvalidOid);
-}
-
-/*
- * The parser's look-ups would ask whether the current user may use the schema;
- * he is just someone who writes to a table.
- */
-static Oid
-find_function(const char *schema_name, const char *name, const Oid *argument_types, int narguments)
-{
-	Oid			schema = get_namespace_oid(schema_name, true);
-
-	if (!OidIsValid(schema))
-		return InvalidOid;
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-						   CStringGetDatum(name),
-						   PointerGetDatum(buildoidvector(argument_types, narguments)),
-						   ObjectIdGetDatum(schema));
-}
-
-Oid
-watch_function(void)
-{
-	return find_function(LIVEFEED_SCHEMA, "capture_row", NULL, 0);
-}
-
-/* ---------- who has a feed ---------- */
-
-/* The first argument of a trigger, NULL if it has none. */
-static char *
-trigger_argument(HeapTuple trigger, TupleDesc desc)
-{
-	bool		isnull;
-	Datum		args = heap_getattr(trigger, Anum_pg_trigger_tgargs, desc, &isnull);
-
-	if (isnull || ((Form_pg_trigger) GETSTRUCT(trigger))->tgnargs < 1)
-		return NULL;
-	/* Arguments end with NUL each. */
-	return pstrdup(VARDATA_ANY(DatumGetByteaPP(args)));
-}
-
-/* True if the trigger, of that oid, is a watch's own (not a partition's copy) and has the feed. */
-static bool
-trigger_has_feed(Relation triggers, Oid oid, const char *feed, Oid *relation)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-	bool		found = false;
-
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row) && !OidIsValid(((Form_pg_trigger) GETSTRUCT(row))->tgparentid))
-	{
-		char	   *argument = trigger_argument(row, RelationGetDescr(triggers));
-		char	   *its = argument == NULL ? NULL : definition_feed(argument);
-
-		found = its != NULL && strcmp(its, feed) == 0;
-		*relation = ((Form_pg_trigger) GETSTRUCT(row))->tgrelid;
-	}
-	systable_endscan(scan);
-	return found;
-}
-
-Oid
-watch_find_feed(const char *feed, Oid *trigger)
-{
-	Relation	depends = table_open(DependRelationId, AccessShareLock);
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	row;
-	Oid			found = InvalidOid;
-
-	*trigger = InvalidOid;
-
-	/* Watches are the triggers that depend on our function: few, and indexed. */
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(watch_function()));
-	scan = systable_beginscan(depends, DependReferenceIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(row);
-		Oid			relation;
-
-		if (depend->classid != TriggerRelationId ||
-			(OidIsValid(*trigger) && depend->objid > *trigger))
-			continue;
-		if (trigger_has_feed(triggers, depend->objid, feed, &relation))
-		{
-			*trigger = depend->objid;
-			found = relation;
-		}
-	}
-	systable_endscan(scan);
-	table_close(triggers, AccessShareLock);
-	table_close(depends, AccessShareLock);
-	return found;
-}
-
-/* The trigger that a partition's is a copy of, up to the topmost. */
-static Oid
-topmost_trigger(Oid trigger)
-{
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-
-	for (;;)
-	{
-		ScanKeyData key;
-		SysScanDesc scan;
-		HeapTuple	row;
-		Oid			parent;
-
-		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
-		scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
-		row = systable_getnext(scan);
-		parent = HeapTupleIsValid(row) ? ((Form_pg_trigger) GETSTRUCT(row))->tgparentid : InvalidOid;
-		systable_endscan(scan);
-		if (!OidIsValid(parent))
-			break;
-		trigger = parent;
-	}
-	table_close(triggers, AccessShareLock);
-	return trigger;
 }
 
 /* ---------- building ---------- */
@@ -382,7 +249,7 @@ resolve_function(Relation relation, List *names)
 	foreach(cell, relations)
 	{
 		row_type = get_rel_type_id(lfirst_oid(cell));
-		oid = find_function(linitial(names), lsecond(names), &row_type, 1);
+		oid = watch_find_function(linitial(names), lsecond(names), &row_type, 1);
 		if (OidIsValid(oid))
 			break;
 	}
@@ -460,6 +327,8 @@ list_compared(Watch *watch, Relation relation)
 		wanted[watch->unit->attnum] = true;
 	if (watch->action != NULL)
 		wanted[watch->action->attnum] = true;
+	if (watch->parent != NULL)
+		wanted[watch->parent->attnum] = true;
 
 	watch->compared = palloc(Max(natts, 1) * sizeof(AttrNumber));
 	for (int i = 1; i <= natts; i++)
@@ -488,7 +357,7 @@ check_feed_is_ours(Watch *watch, Oid trigger)
 				 errmsg("\"%s\" is a declared feed", feed)));
 	}
 	relation = watch_find_feed(watch->feed, &holder);
-	if (OidIsValid(relation) && holder < topmost_trigger(trigger))
+	if (OidIsValid(relation) && holder < watch_topmost_trigger(trigger))
 	{
 		char	   *feed = watch->feed;
 
@@ -528,6 +397,22 @@ build(void *arg)
 	watch->users_function = resolve_function(relation, definition->users_function);
 	watch->action = resolve_column(relation, definition->action);
 	resolve_actions(watch, relation, definition->actions);
+	watch->durable = definition->durable;
+	watch->parent_feed = definition->parent_feed;
+	if (definition->parent != NULL)
+	{
+		WatchColumn *parent = resolve_column(relation, definition->parent);
+
+		WatchParent judged = watch_judge_parent(relation->rd_rel->relowner, definition->parent_feed);
+
+		if (judged == WATCH_PARENT_FOREIGN)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the owner of \"%s\" has no right to parent_feed \"%s\"",
+							RelationGetRelationName(relation), definition->parent_feed)));
+		if (judged == WATCH_PARENT_FITS)
+			watch->parent = parent;
+	}
 	list_compared(watch, relation);
 
 	MemoryContextSwitchTo(caller);

@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "definition.h"
 #include "render.h"
 
 typedef struct WatchColumn
@@ -74,6 +75,9 @@ typedef struct Watch
 	WatchColumn *action;
 	int			nactions;
 	WatchAction *actions;
+	bool		durable;
+	const char *parent_feed;	/* whose row channels its events go to, too */
+	WatchColumn *parent;		/* NULL: none, or the parent's feed is not there */
 
 	int			last_attnum;	/* of all columns named above */
 	int			ncompared;		/* those whose change may matter */
@@ -91,6 +95,33 @@ extern void watch_complain(const Watch *watch, const char *problem);
 
 /* The relation that a feed is of (the root of a partitioned one); InvalidOid: none. */
 extern Oid	watch_find_feed(const char *feed, Oid *trigger);
+
+/* What the watch that has a feed says, and whose the table is; NULL: none has it. */
+extern Definition *watch_find_definition(const char *feed, Oid *owner);
+
+/*
+ * Whoever holds a row's channel trusts what comes by it: so a child must be of
+ * the parent's owner, or of one who may act as he; under a declared feed, of one
+ * who may publish.
+ */
+typedef enum WatchParent
+{
+	WATCH_PARENT_MISSING,		/* no such feed (yet): nobody holds a channel of it */
+	WATCH_PARENT_FITS,
+	WATCH_PARENT_FOREIGN,
+} WatchParent;
+
+/* May a table of that owner be a child of the feed? */
+extern WatchParent watch_judge_parent(Oid owner, const char *feed);
+
+/* Watches that have a parent are looked at anew: somebody's feed came, or became another's. */
+extern void watch_forget_children(void);
+
+/* The trigger that a partition's is a copy of, up to the topmost. */
+extern Oid	watch_topmost_trigger(Oid trigger);
+
+/* A function by its name and arguments, whatever the current user may; InvalidOid: none. */
+extern Oid	watch_find_function(const char *schema_name, const char *name, const Oid *argument_types, int narguments);
 
 /* The oid of livefeed.capture_row(). */
 extern Oid	watch_function(void);

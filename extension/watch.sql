@@ -28,7 +28,7 @@ CREATE FUNCTION livefeed.watch_problem(relation oid) RETURNS text
  */
 CREATE FUNCTION livefeed.watch_define(relation regclass, feed text, entity text, unit name, unit_function regprocedure,
 		users name[], users_function regprocedure, roles text[], columns name[], except_columns name[],
-		action name, actions json)
+		action name, actions json, parent_feed text, parent name, durable boolean, latest_only boolean)
 	RETURNS json
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
@@ -96,6 +96,20 @@ BEGIN
 		RAISE EXCEPTION 'both unit and unit_function are given' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'A row''s unit is either a column or what the function returns.';
 	END IF;
+	IF durable IS NULL OR latest_only IS NULL THEN
+		RAISE EXCEPTION '% must not be null', CASE WHEN durable IS NULL THEN 'durable' ELSE 'latest_only' END
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF (parent_feed IS NULL) <> (parent IS NULL) THEN
+		RAISE EXCEPTION '% is given without %', CASE WHEN parent IS NULL THEN 'parent_feed' ELSE 'parent' END,
+				CASE WHEN parent IS NULL THEN 'parent' ELSE 'parent_feed' END
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'parent_feed names a feed, parent the column that holds the key of its row.';
+	END IF;
+	IF parent_feed !~ name_pattern THEN
+		RAISE EXCEPTION 'invalid feed name % of parent_feed', quote_literal(parent_feed) USING ERRCODE = 'invalid_name',
+			HINT = 'A feed''s name is a lower-case letter, then lower-case letters, digits and _, 63 at most.';
+	END IF;
 	IF EXISTS (SELECT FROM unnest(roles) r WHERE r IS NULL OR r = '') THEN
 		RAISE EXCEPTION 'roles must not hold null or empty names' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
@@ -125,6 +139,7 @@ BEGIN
 		UNION ALL SELECT 'columns', columns WHERE columns IS NOT NULL
 		UNION ALL SELECT 'except_columns', except_columns
 		UNION ALL SELECT 'action', ARRAY[action] WHERE action IS NOT NULL
+		UNION ALL SELECT 'parent', ARRAY[parent] WHERE parent IS NOT NULL
 		UNION ALL SELECT 'actions', ARRAY(SELECT json_array_elements_text(e.value)::name FROM json_each(actions) e)
 	LOOP
 		FOREACH item IN ARRAY argument.names LOOP
@@ -182,7 +197,8 @@ BEGIN
 	RETURN json_strip_nulls(json_build_object('feed', feed, 'entity', entity, 'key', key, 'unit', unit,
 		'unit_function', unit_json, 'users', users, 'users_function', users_json, 'roles', roles,
 		'columns', (SELECT json_agg(DISTINCT c) FROM unnest(columns || key) c WHERE columns IS NOT NULL),
-		'except_columns', except_columns, 'action', action, 'actions', array_to_json(pairs)));
+		'except_columns', except_columns, 'action', action, 'actions', array_to_json(pairs),
+		'parent_feed', parent_feed, 'parent', parent, 'durable', nullif(durable, true), 'latest_only', nullif(latest_only, false)));
 END
 $$;
 
@@ -230,9 +246,7 @@ BEGIN
 	IF relation IS NULL THEN
 		RAISE EXCEPTION 'relation must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	later := CASE WHEN parent_feed IS NOT NULL THEN 'parent_feed'
-		WHEN parent IS NOT NULL THEN 'parent'
-		WHEN durable IS DISTINCT FROM true THEN 'durable => false'
+	later := CASE WHEN durable IS DISTINCT FROM true THEN 'durable => false'
 		WHEN latest_only IS DISTINCT FROM false THEN 'latest_only => true' END;
 	IF later IS NOT NULL THEN
 		RAISE EXCEPTION '% is not supported yet', later USING ERRCODE = 'feature_not_supported';
@@ -241,7 +255,7 @@ BEGIN
 	SELECT coalesce(feed, c.relname), coalesce(entity, feed, c.relname) INTO feed, entity FROM pg_class c WHERE c.oid = relation;
 	PERFORM livefeed.watch_begin(relation, NULL);
 	definition := livefeed.watch_define(relation, feed, entity, unit, unit_function, users, users_function,
-		roles, columns, except_columns, action, actions)::text;
+		roles, columns, except_columns, action, actions, parent_feed, parent, durable, latest_only)::text;
 	PERFORM livefeed.watch_begin(relation, feed);
 
 	-- One watch for a partitioned table and its partitions.
@@ -364,7 +378,10 @@ CREATE VIEW livefeed.watches AS
 								ORDER BY 1)
 							=
 							ARRAY(SELECT k COLLATE "C" FROM json_array_elements_text(w.j -> 'key') k ORDER BY 1))
-				THEN 'its key is no unique index any more' END) AS problem
+				THEN 'its key is no unique index any more' END) AS problem,
+		w.j ->> 'parent_feed' AS parent_feed, (w.j ->> 'parent')::name AS parent,
+		coalesce((w.j ->> 'durable')::boolean, true) AS durable,
+		coalesce((w.j ->> 'latest_only')::boolean, false) AS latest_only
 	FROM (SELECT t.tgrelid::regclass AS relation, t.tgenabled, livefeed.watch_definition(t.tgargs)::json AS j
 		FROM pg_trigger t
 		WHERE t.tgfoid = 'livefeed.capture_row()'::regprocedure
@@ -381,7 +398,8 @@ CREATE VIEW livefeed.feeds AS
 		w.j -> 'unit' IS NOT NULL OR w.j -> 'unit_function' IS NOT NULL,
 		json_array_length(w.j -> 'users') > 0 OR w.j -> 'users_function' IS NOT NULL,
 		ARRAY(SELECT json_array_elements_text(w.j -> 'roles')),
-		true, false, NULL, w.relation, json_array_length(w.j -> 'key')
+		coalesce((w.j ->> 'durable')::boolean, true), coalesce((w.j ->> 'latest_only')::boolean, false),
+		w.j ->> 'parent_feed', w.relation, json_array_length(w.j -> 'key')
 	FROM (SELECT DISTINCT ON (x.j ->> 'feed') x.relation, x.j
 		FROM (SELECT t.oid, t.tgrelid::regclass AS relation, livefeed.watch_definition(t.tgargs)::json AS j
 			FROM pg_trigger t
@@ -396,7 +414,7 @@ COMMENT ON FUNCTION livefeed.capture_row() IS 'the trigger of a watch: a row tha
 COMMENT ON FUNCTION livefeed.capture_truncate() IS 'the trigger of a watch: TRUNCATE becomes a resync';
 COMMENT ON FUNCTION livefeed.watch_begin(regclass, text) IS 'part of watch(): may the caller watch the table under that name?';
 COMMENT ON FUNCTION livefeed.watch_define(regclass, text, text, name, regprocedure, name[], regprocedure, text[], name[],
-	name[], name, json) IS 'part of watch(): its arguments, looked at, as a definition';
+	name[], name, json, text, name, boolean, boolean) IS 'part of watch(): its arguments, looked at, as a definition';
 COMMENT ON FUNCTION livefeed.watch_tree(regclass) IS 'part of watch(): a table and its partitions';
 COMMENT ON FUNCTION livefeed.watch_changed(regclass) IS 'part of watch(): bridges are to read the definitions anew';
 COMMENT ON FUNCTION livefeed.watch_definition(bytea) IS 'a trigger''s argument as text of JSON; null if it is no definition';

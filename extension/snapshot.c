@@ -28,6 +28,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -418,6 +419,7 @@ find_place(Taking *taking)
 static void
 lock_tables(Oid relation)
 {
+	LockRelationOid(relation, AccessShareLock);
 	list_free(find_all_inheritors(relation, AccessShareLock, NULL));
 }
 

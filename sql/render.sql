@@ -46,6 +46,18 @@ WHERE l.feed = 'v' AND e.value::text <> 'null' ORDER BY l.seq;
 SELECT key, jsonb_typeof(convert_from(frame, 'UTF8')::jsonb), convert_from(frame, 'UTF8') ~ '[\u0001-\u001f\u007f]' AS raw
 FROM livefeed.log WHERE feed = 'v' ORDER BY seq;
 
+-- A snapshot's rows are the data of each row's last event, byte for byte; under whatever settings.
+SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Tokyo'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'escape'; SET extra_float_digits = -3;
+SELECT s.scope, length(s.data) > 1000 AS some, s.data = e.data AS same
+FROM (SELECT '[' || string_agg(d.data, ',' ORDER BY d.id DESC) || ']' AS data FROM (
+		SELECT DISTINCT ON (l.key) l.key::int AS id, regexp_replace(convert_from(l.frame, 'UTF8'), '^.*?,"data":(.*)\}$', '\1') AS data
+		FROM livefeed.log l WHERE l.feed = 'v' ORDER BY l.key, l.seq DESC) d) e,
+	LATERAL (SELECT 'all' AS scope, r.data FROM livefeed.snapshot('v', 'all') r
+		UNION ALL SELECT 'rows', '[' || (SELECT string_agg(left(right(r.data, -1), -1), ',' ORDER BY n DESC)
+			FROM generate_series(1, 3) n, livefeed.snapshot('v', 'row', n::text) r) || ']') s;
+RESET ALL;
+SET search_path = render;
+
 -- The settings are as they were.
 SET datestyle = 'German, DMY'; SET intervalstyle = 'sql_standard';
 INSERT INTO v (id, iv, tt) VALUES (4, '1 day', '01:00+00');

@@ -144,7 +144,7 @@ static bool receives(struct hub *hub, const struct match *match, struct subscrip
 			end_lost(subscription);
 		return false;
 	}
-	return replay == NULL;
+	return replay == NULL && (subscription->seen == NULL || !subscription_has_seen(subscription, event));
 }
 
 /* ---- 2. one channel */
@@ -159,7 +159,8 @@ static void deliver_one(struct hub *hub, const struct match *match, const struct
 			__builtin_prefetch(channel->subscriptions[i - PREFETCH_AHEAD * 2]);
 			__builtin_prefetch(&channel->subscriptions[i - PREFETCH_AHEAD]->session->ring);
 		}
-		if ((subscription->replay != NULL || match->check) && !receives(hub, match, subscription, feed, event))
+		if ((subscription->replay != NULL || subscription->seen != NULL || match->check) &&
+		    !receives(hub, match, subscription, feed, event))
 			continue; /* the channel may be gone now, but only if this was its last */
 		if (frame == NULL)
 			frame = frame_of_event(event, &channel->name, 1);
@@ -194,7 +195,8 @@ static size_t gather(struct hub *hub, uint32_t match, size_t *n_nodes, size_t n_
 	for (uint32_t i = channel->n; i-- > 0;) {
 		struct subscription *subscription = channel->subscriptions[i];
 		struct session *session = subscription->session;
-		if ((subscription->replay != NULL || of->check) && !receives(hub, of, subscription, feed, event))
+		if ((subscription->replay != NULL || subscription->seen != NULL || of->check) &&
+		    !receives(hub, of, subscription, feed, event))
 			continue;
 		if (session->mark != hub->serial) {
 			if (!reserve((void **)&hub->touched, &hub->max_touched, n_touched, sizeof(struct session *))) {
@@ -270,7 +272,7 @@ struct frame *resync_frame(const struct channel *channel, const char *epoch, int
 
 struct resync {
 	const struct hub *hub;
-	int64_t id;
+	const struct event *event;
 	const char *reason;
 	bool rows_only; /* children folded: only who holds a parent's row missed something */
 };
@@ -282,11 +284,13 @@ static void resync_channel(struct channel *channel, void *arg)
 		return;
 	struct frame *frame = NULL;
 	for (uint32_t i = 0; i < channel->n; i++) {
-		if (channel->subscriptions[i]->replay != NULL)
-			continue; /* the history has it */
+		struct subscription *subscription = channel->subscriptions[i];
+		if (subscription->replay != NULL ||
+		    (subscription->seen != NULL && subscription_has_seen(subscription, resync->event)))
+			continue; /* the history has it, or the snapshot */
 		if (frame == NULL)
-			frame = resync_frame(channel, history_epoch(resync->hub->history), resync->id, resync->reason);
-		session_send_event(channel->subscriptions[i]->session, frame, resync->id);
+			frame = resync_frame(channel, history_epoch(resync->hub->history), resync->event->id, resync->reason);
+		session_send_event(subscription->session, frame, resync->event->id);
 	}
 	frame_unref(frame);
 }
@@ -295,7 +299,7 @@ static void deliver_resync(struct hub *hub, const struct event *event)
 {
 	char reason[RESYNC_REASON_MAX_BYTES];
 	resync_reason(event, reason);
-	struct resync resync = {hub, event->id, reason, false};
+	struct resync resync = {hub, event, reason, false};
 	route_each(hub->route, event->feed, resync_channel, &resync);
 	if (event->parent_feed.bytes != NULL && !text_equal(event->parent_feed, event->feed)) {
 		resync.rows_only = true;

@@ -44,6 +44,7 @@ void hub_free(struct hub *hub)
 		session_gone(hub->sessions);
 	hub_sweep(hub);
 	page_forget(hub, true);
+	snapshot_forget(hub);
 	authority_end(hub);
 	while (hub->requests != NULL)
 		request_free(hub->requests);
@@ -126,6 +127,7 @@ bool hub_pump(struct hub *hub)
 	admission_pump(hub);
 	authority_pump(hub);
 	recheck_pump(hub);
+	snapshot_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
 
@@ -181,8 +183,11 @@ static void restart_channel(struct channel *channel, void *arg)
 	for (uint32_t i = 0; i < channel->n; i++) {
 		struct subscription *subscription = channel->subscriptions[i];
 		struct replay *replay = subscription->replay;
-		if (replay != NULL &&
-		    (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING || replay->state == REPLAY_DOUBTED)) {
+		subscription_forget_seen(subscription);
+		if (replay != NULL && (replay->wants_snapshot || replay->snapshot != NULL)) {
+			replay_renew_snapshot(replay, head);
+		} else if (replay != NULL && (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING ||
+		                              replay->state == REPLAY_DOUBTED)) {
 			replay->after = head; /* its right is still in question; what it goes on from is not */
 			replay->elder = false;
 			if (replay->page != NULL)

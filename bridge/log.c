@@ -194,6 +194,7 @@ static const char *const topic_names[LOG_TOPICS] = {
 	[LOG_TOPIC_TOKEN] = "tokens refused",
 	[LOG_TOPIC_REQUEST] = "requests refused",
 	[LOG_TOPIC_SESSION] = "sessions closed",
+	[LOG_TOPIC_QUERY] = "queries failed",
 };
 
 static struct {

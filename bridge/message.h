@@ -52,6 +52,9 @@ struct frame *message_subscribed(const char *ref, const char *channel, const cha
                                  const char *reason);
 struct frame *message_unsubscribed(const char *ref, const char *channel, const char *reason);
 struct frame *message_resync(const char *channel, const char *epoch, int64_t id, const char *reason);
+/* key_columns NULL: there are none to name; data, keys: JSON arrays, keys.bytes NULL: left out. */
+struct frame *message_snapshot(const char *channel, const char *epoch, int64_t id, const struct text *key_columns,
+                               size_t n_key_columns, struct text data, struct text keys, bool truncated);
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live);
 struct frame *message_status(bool live);
 struct frame *message_error(const char *ref, const char *code, const char *text, const char *channel);

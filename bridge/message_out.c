@@ -110,6 +110,51 @@ struct frame *message_resync(const char *channel, const char *epoch, int64_t id,
 	return finish(&out);
 }
 
+static void put_key_columns(struct json_out *out, const struct text *columns, size_t n)
+{
+	json_puts(out, ",\"key_columns\":");
+	if (columns == NULL) {
+		json_puts(out, "null");
+		return;
+	}
+	json_puts(out, "[");
+	for (size_t i = 0; i < n; i++) {
+		json_puts(out, i > 0 ? "," : "");
+		json_put_text(out, columns[i]);
+	}
+	json_puts(out, "]");
+}
+
+/* Rows may be many: they are copied once, into the frame itself. */
+struct frame *message_snapshot(const char *channel, const char *epoch, int64_t id, const struct text *key_columns,
+                               size_t n_key_columns, struct text data, struct text keys, bool truncated)
+{
+	struct json_out head = {0};
+	const struct text before_keys = {",\"keys\":", 8};
+	const struct text tail =
+		truncated ? (struct text){",\"truncated\":true}", 18} : (struct text){",\"truncated\":false}", 19};
+	const struct text none = {NULL, 0};
+
+	begin(&head, "snapshot", NULL);
+	put_member(&head, "channel", channel);
+	put_cursor(&head, epoch, id);
+	put_key_columns(&head, key_columns, n_key_columns);
+	json_puts(&head, ",\"data\":");
+	const struct text parts[] = {{head.bytes, head.len}, data, keys.bytes != NULL ? before_keys : none, keys, tail};
+	size_t len = 0;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		len += parts[i].len;
+	struct frame *frame = head.failed ? NULL : frame_new(len);
+	char *to = frame != NULL ? frame_text(frame) : NULL;
+	for (size_t i = 0; to != NULL && i < sizeof parts / sizeof *parts; i++) {
+		if (parts[i].len > 0)
+			memcpy(to, parts[i].bytes, parts[i].len);
+		to += parts[i].len;
+	}
+	free(head.bytes);
+	return frame;
+}
+
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live)
 {
 	struct json_out out = {0};

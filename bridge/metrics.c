@@ -36,6 +36,11 @@ static const char *const transport_names[METRIC_TRANSPORTS] = {
 	[METRIC_TRANSPORT_OTHER] = "other",
 };
 
+static const char *const snapshot_names[METRIC_SNAPSHOTS] = {
+	[METRIC_SNAPSHOT_SENT] = "sent",
+	[METRIC_SNAPSHOT_REFUSED] = "refused",
+};
+
 static const char *const resume_names[METRIC_RESUMES] = {
 	[METRIC_RESUME_MEMORY] = "memory",
 	[METRIC_RESUME_LOG] = "log",
@@ -236,6 +241,9 @@ static const struct family families[] = {
      "were "
      "told so.",
      BY(resumes, "outcome", resume_names, METRIC_RESUMES)},
+	{COUNTER, "livefeed_snapshots_total",
+     "Snapshots that subscriptions asked for, by whether they were sent; many share one query.",
+     BY(snapshots, "outcome", snapshot_names, METRIC_SNAPSHOTS)},
 	{COUNTER, "livefeed_events_read_total", "Events read from the database.", AT(events_read)},
 	{COUNTER, "livefeed_frames_sent_total", "Frames written to clients.", AT(frames_sent)},
 	{COUNTER, "livefeed_bytes_sent_total", "Bytes of frames written to clients, before TLS and compression.",

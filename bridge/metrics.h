@@ -36,6 +36,9 @@ enum metric_transport { METRIC_TRANSPORT_WEBSOCKET, METRIC_TRANSPORT_OTHER, METR
 /* Where what a client had missed came from; RESYNC: it was told that some is gone. */
 enum metric_resume { METRIC_RESUME_MEMORY, METRIC_RESUME_LOG, METRIC_RESUME_RESYNC, METRIC_RESUMES };
 
+/* What became of the snapshots that were asked for. */
+enum metric_snapshot { METRIC_SNAPSHOT_SENT, METRIC_SNAPSHOT_REFUSED, METRIC_SNAPSHOTS };
+
 /* Why a token was refused. */
 enum metric_auth {
 	METRIC_AUTH_MISSING, /* none came in time, or something else came first */
@@ -127,6 +130,7 @@ struct metrics {
 	uint64_t auth_failures[METRIC_AUTHS];
 	uint64_t limits[METRIC_LIMITS];
 	uint64_t resumes[METRIC_RESUMES];
+	uint64_t snapshots[METRIC_SNAPSHOTS];
 	uint64_t replays; /* now: subscriptions that are not live yet, or lag */
 	uint64_t peers_lost; /* connections that answered no ping */
 

@@ -5,6 +5,7 @@
  *   - what lies below the history comes from pages of the log (page.c), the rest from memory;
  *   - when the outbox is half full it is BLOCKED, until the client has taken most of it: a replay never fills the bound by itself;
  *   - a position that the history has let go of meanwhile goes on from the log;
+ *   - one that begins with a snapshot stands still until that is here (snapshot.c), and sends it first;
  *   - at the end of the history the subscription is live, in the same turn of the loop, so that no event falls between.
  * Work is counted in rough nanoseconds: a pump is short however much there is to do.
  */
@@ -48,6 +49,8 @@ static void list_append(struct replay_list *list, struct replay *replay)
 void replay_move(struct hub *hub, struct replay *replay, enum replay_state state)
 {
 	struct session *session = replay->subscription->session;
+	if (state == REPLAY_READY && replay->wants_snapshot)
+		state = replay->snapping != NULL ? REPLAY_SNAPPING : REPLAY_SNAPSHOT;
 	if (session->doubted)
 		state = REPLAY_DOUBTED; /* whatever it could go on with */
 	if (replay->state == REPLAY_BLOCKED)
@@ -56,6 +59,8 @@ void replay_move(struct hub *hub, struct replay *replay, enum replay_state state
 		session->n_blocked++;
 	if (state == REPLAY_LOG)
 		hub->pages_due = true;
+	if (state == REPLAY_SNAPSHOT)
+		hub->snapshots_due = true;
 	list_remove(&hub->replays[replay->state], replay);
 	replay->state = (uint8_t)state;
 	list_append(&hub->replays[state], replay);
@@ -146,6 +151,7 @@ void replay_drop(struct subscription *subscription)
 	if (replay->recheck != NULL)
 		replay->recheck->replay = NULL;
 	drop_page(hub, replay);
+	snapshot_unref(replay->snapshot);
 	subscription->replay = NULL;
 	metrics.replays--;
 	free(replay);
@@ -215,7 +221,7 @@ static bool replay_event(struct hub *hub, struct replay *replay, const struct fe
 	struct session *session = subscription->session;
 	const struct channel *channel = subscription->channel;
 	*budget_ns -= EVENT_COST_NS;
-	if (event->flags & EVENT_CONTROL)
+	if ((event->flags & EVENT_CONTROL) || (subscription->seen != NULL && subscription_has_seen(subscription, event)))
 		return true;
 	if (event->flags & EVENT_RESYNC) {
 		if (!text_equal(event->feed, channel->feed) &&
@@ -239,6 +245,23 @@ static bool replay_event(struct hub *hub, struct replay *replay, const struct fe
 		return false;
 	*budget_ns -= (int64_t)event->body.len / BYTES_PER_NS;
 	session_reply(session, frame_of_event(event, &channel->name, 1));
+	return true;
+}
+
+/* The snapshot that it begins with; the events follow from there. False: no room for it now. */
+static bool send_snapshot(struct replay *replay)
+{
+	struct subscription *subscription = replay->subscription;
+	struct snapshot *snapshot = replay->snapshot;
+	if (!has_room(subscription->session, snapshot->frame->len))
+		return false;
+	session_send(subscription->session, snapshot->frame);
+	subscription_forget_seen(subscription);
+	subscription->seen = seen_ref(snapshot->seen);
+	replay->after = snapshot->after;
+	replay->snapshot = NULL;
+	snapshot_unref(snapshot);
+	metrics.snapshots[METRIC_SNAPSHOT_SENT]++;
 	return true;
 }
 
@@ -312,7 +335,9 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 			replay_drop(subscription); /* nothing is sent to it any more */
 			return;
 		}
-		if (replay->after >= history_floor(hub->history)) {
+		if (replay->snapshot != NULL && !send_snapshot(replay)) {
+			progress = PROGRESS_BLOCKED;
+		} else if (replay->after >= history_floor(hub->history)) {
 			drop_page(hub, replay);
 			if (replay->after > history_head(hub->history)) {
 				replay_move(hub, replay, REPLAY_AHEAD);

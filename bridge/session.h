@@ -97,6 +97,8 @@ struct snapshot_answer { /* all of it borrowed */
 	size_t n_key_columns;
 	struct text data, keys; /* JSON arrays; keys.bytes NULL: none */
 	bool truncated;
+	enum row_status row; /* of scope 'row': who may see it, as the same statement saw it */
+	struct row_access row_access; /* where that is ROW_FOUND */
 };
 struct value_answer { /* borrowed */
 	enum answer_status status;

@@ -1,12 +1,15 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
- * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c.
+ * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, snapshot.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
  *                 (gets each event as it comes) while it has no replay.
  *   replay        what a subscription needs until it is live: a position (`after`: all up to that id has been
  *                 sent) that moves through pages of the log, then through the history, to its end.
+ *   snapshot      the rows of a channel as one statement saw them; for all who wait for it when it is asked for.
+ *   seen          what that statement saw of the ticks after the one that its cursor names: these events are in the
+ *                 snapshot, and whoever got it is not sent them.
  *   attempt       a subscribe that waits for an answer of the database. There is one at most for a channel of
  *                 a session; what comes for that channel meanwhile is deferred, and done in order.
  *   request       anything asked of the backend: an attempt, a page of the log, a recheck of a row, a token.
@@ -15,7 +18,7 @@
  *   doubted       a session whose rights are being asked for again: nothing is sent or granted by them meanwhile.
  *
  * Invariants
- *   1. A live subscription has been sent, or has no right to, every event up to the history's head.
+ *   1. A live subscription has been sent, has no right to, or holds in its snapshot every event up to the history's head.
  *   2. Nothing is appended to an outbox after a gap: who cannot take a frame is CLOSING.
  *   3. Subscriptions are ended by one function, and only the transport ends a session's memory (session_gone,
  *      then hub_sweep): a loop over a channel never meets a freed session.
@@ -27,6 +30,7 @@
 #include "message.h"
 #include "revoke.h"
 #include "route.h"
+#include "seen.h"
 #include "session.h"
 #include "text.h"
 #include "user_index.h"
@@ -42,6 +46,11 @@
 #define REPLAYS_QUEUED_MAX_BYTES (64u << 20)
 #define REPLAY_THIN_BYTES 16384
 #define RECHECKS_IN_FLIGHT_MAX 16
+#define SNAPSHOTS_IN_FLIGHT_MAX 4
+#define SNAPSHOTS_PER_SESSION_MAX 2 /* in flight, on its behalf */
+#define SNAPSHOTS_HELD_MAX 64 /* larger than --max-queue, and not yet taken by all who get them */
+#define SNAPSHOTS_HELD_MAX_BYTES (64u << 20)
+#define SNAPSHOT_TRIES_MAX 5
 #define DEFERRED_MAX 64
 #define ROW_ASKS_MAX 3
 #define CURSOR_ASKS_MAX 3
@@ -77,6 +86,7 @@ struct subscription {
 	struct subscription *next; /* of the session */
 	struct replay *replay; /* NULL: live */
 	uint32_t slot; /* in the channel */
+	struct seen *seen; /* by its snapshot; NULL: nothing that is still to come */
 	uint32_t rules; /* fingerprint of the feed's access rules when it was judged */
 	bool by_role; /* a row channel that was granted whatever the row */
 };
@@ -129,6 +139,7 @@ struct session {
 	uint8_t state;
 	bool woken; /* the transport was told and has not come yet */
 	bool used; /* the outbox was, since the last look */
+	uint8_t n_snapping; /* snapshots that are being asked for on its behalf */
 	bool paging; /* a page of the log is being read for it */
 	bool lagging; /* live events overtook its outbox; until that is empty */
 	bool counted; /* in the hub's users */
@@ -144,6 +155,8 @@ enum replay_state {
 	REPLAY_HELD, /* its row's access has to be asked for again */
 	REPLAY_CHECKING, /* ... and is being asked for */
 	REPLAY_DOUBTED, /* the session's rights are being asked for */
+	REPLAY_SNAPSHOT, /* its snapshot has to be asked for */
+	REPLAY_SNAPPING, /* ... and is being asked for */
 	REPLAY_STATES
 };
 
@@ -152,10 +165,22 @@ struct replay {
 	struct subscription *subscription;
 	struct page *page; /* of the log, being sent; NULL: none */
 	struct request *recheck; /* in flight */
+	struct request *snapping; /* in flight; only compared */
+	struct snapshot *snapshot; /* the first thing to be sent; NULL: none, or not here yet */
+	int64_t wants_ms; /* since when it wants one */
 	int64_t after;
 	uint32_t page_index;
 	uint8_t state;
+	uint8_t snapshot_tries;
+	bool wants_snapshot; /* it is not here yet */
 	bool elder; /* its cursor is of an earlier epoch that the database vouched for: pages may carry any */
+};
+
+struct snapshot { /* on its way to replays */
+	uint32_t refs;
+	struct frame *frame;
+	struct seen *seen;
+	int64_t after;
 };
 
 struct replay_list {
@@ -316,7 +341,12 @@ struct hub {
 	struct replay_list replays[REPLAY_STATES];
 	struct request *pages[PAGES_IN_FLIGHT_MAX];
 	size_t n_pages, n_rechecks;
-	int64_t page_retry_ms, recheck_retry_ms;
+	int64_t page_retry_ms, recheck_retry_ms, snapshot_retry_ms;
+	struct request *snapshots[SNAPSHOTS_IN_FLIGHT_MAX];
+	size_t n_snapshots;
+	bool snapshots_due; /* something changed since snapshot_pump last found nothing to ask for */
+	struct frame *held_frames[SNAPSHOTS_HELD_MAX]; /* large snapshots, a reference each */
+	size_t n_held, held_frames_bytes;
 	bool pages_due; /* something changed since page_pump last found nothing to ask for */
 	size_t page_bytes; /* of all there are */
 	struct page *cached;
@@ -466,6 +496,19 @@ bool replay_pump(struct hub *hub);
 void replay_lose(struct replay *replay, const char *reason);
 /* Goes on with that page. False: it is none of its history, the replay was lost. */
 bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page);
+
+/* ---- snapshot.c */
+/* The subscription is new: its stream begins with a snapshot. False: out of memory. */
+bool snapshot_want(struct subscription *subscription);
+void snapshot_pump(struct hub *hub);
+void snapshot_unref(struct snapshot *snapshot);
+void snapshot_forget_session(struct session *session);
+void snapshot_forget(struct hub *hub);
+/* The history begins anew at head. */
+void replay_renew_snapshot(struct replay *replay, int64_t head);
+/* Of one that has a snapshot (seen): is the event in it? Asked of its events in order: what cannot matter any more is let go of. */
+bool subscription_has_seen(struct subscription *subscription, const struct event *event);
+void subscription_forget_seen(struct subscription *subscription);
 
 /* ---- page.c */
 void page_pump(struct hub *hub);

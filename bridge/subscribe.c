@@ -7,7 +7,7 @@
  *   2. cursor: can `since` be resumed? From memory we know; else the database says;
  *   3. row: a row channel's row, who may see it. Last, so that the right is as fresh as it can be; events
  *      of that row that come while we wait and say otherwise make us ask again;
- *   4. establish: `subscribed`, and the stream from there.
+ *   4. establish: `subscribed`, and the stream from there, or from the snapshot that is asked for now (snapshot.c).
  * Rights are judged anew after each wait: token and definitions may have changed.
  */
 #include <stdlib.h>
@@ -133,6 +133,7 @@ void subscription_end(struct subscription *subscription, struct frame *frame)
 	if (frame != NULL)
 		session_send(session, frame);
 	replay_drop(subscription);
+	subscription_forget_seen(subscription);
 	leave_route(subscription);
 	struct subscription **link = &session->subscriptions;
 	while (*link != subscription)
@@ -520,10 +521,12 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 	bool recovered = attempt->has_since && attempt->refused == NULL;
 
 	struct subscription *subscription = find_subscription(session, attempt->channel);
-	if (subscription != NULL)
+	if (subscription != NULL) {
 		replay_drop(subscription); /* the new one replaces it */
-	else
+		subscription_forget_seen(subscription);
+	} else {
 		subscription = subscription_new(session, attempt->channel, name);
+	}
 	if (subscription == NULL) {
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		attempt_end(attempt);
@@ -537,11 +540,9 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 	                                                      attempt->since.id, 1, NULL)
 	                                 : message_subscribed(attempt->ref, attempt->channel, epoch, head,
 	                                                      attempt->has_since ? 0 : -1, attempt->refused));
-	/* Snapshots come with a later issue. Until then the stream is live and the client is told that its state is not sent. */
-	if (attempt->snapshot && !recovered)
-		session_error(session, attempt->ref, "query_failed", "this version sends no snapshots", attempt->channel);
 	bool elder = recovered && strcmp(attempt->since.epoch, epoch) != 0;
-	if (recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder))
+	if ((recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder)) ||
+	    (attempt->snapshot && !recovered && !snapshot_want(subscription)))
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 	attempt_end(attempt);
 }
@@ -662,9 +663,11 @@ void session_forget(struct session *session)
 		struct subscription *subscription = session->subscriptions;
 		session->subscriptions = subscription->next;
 		replay_drop(subscription);
+		subscription_forget_seen(subscription);
 		leave_route(subscription);
 		free(subscription);
 	}
 	session->n_subscriptions = 0;
 	page_forget_session(session);
+	snapshot_forget_session(session);
 }

@@ -20,4 +20,12 @@ static inline bool text_equal(struct text a, struct text b)
 	return a.len == b.len && a.bytes != NULL && b.bytes != NULL && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
+/* Into to, which has room for it, with a NUL behind it. */
+static inline void text_copy(struct text text, char *to)
+{
+	if (text.len > 0)
+		memcpy(to, text.bytes, text.len);
+	to[text.len] = '\0';
+}
+
 #endif

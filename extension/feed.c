@@ -22,15 +22,21 @@
 #include "watch.h"
 
 /* The first columns of livefeed.declared (feeds.sql). */
-#define DECLARED_FEED 1
-#define DECLARED_ENTITY 2
-#define DECLARED_DURABLE 5
+enum
+{
+	DECLARED_FEED = 1,
+	DECLARED_ENTITY,
+	DECLARED_ROLES,
+	DECLARED_RETAIN,
+	DECLARED_DURABLE,
+};
 
-static bool
-read_declared(const char *feed, char **entity, bool *durable)
+bool
+feed_get_declared(const char *feed, DeclaredFeed *it)
 {
 	/* Feeds are few: no index. The rights of whoever asks do not matter. */
 	Relation	declared = table_open(livefeed_relation("declared"), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(declared);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	row;
@@ -43,8 +49,9 @@ read_declared(const char *feed, char **entity, bool *durable)
 	found = HeapTupleIsValid(row);
 	if (found)
 	{
-		*entity = TextDatumGetCString(heap_getattr(row, DECLARED_ENTITY, RelationGetDescr(declared), &isnull));
-		*durable = DatumGetBool(heap_getattr(row, DECLARED_DURABLE, RelationGetDescr(declared), &isnull));
+		it->entity = TextDatumGetCString(heap_getattr(row, DECLARED_ENTITY, desc, &isnull));
+		it->retain = DatumGetBool(heap_getattr(row, DECLARED_RETAIN, desc, &isnull));
+		it->durable = DatumGetBool(heap_getattr(row, DECLARED_DURABLE, desc, &isnull));
 	}
 	systable_endscan(scan);
 	table_close(declared, AccessShareLock);
@@ -54,22 +61,40 @@ read_declared(const char *feed, char **entity, bool *durable)
 bool
 feed_is_declared(const char *feed, char **entity)
 {
-	bool		durable;
+	DeclaredFeed declared;
+	bool		found = feed_get_declared(feed, &declared);
 
-	return read_declared(feed, entity, &durable);
+	if (found)
+		*entity = declared.entity;
+	return found;
+}
+
+bool
+feed_find_declared(const char *feed, char **entity, bool *durable)
+{
+	DeclaredFeed declared;
+
+	if (!feed_get_declared(feed, &declared))
+		return false;
+	*entity = declared.entity;
+	*durable = declared.durable;
+	return true;
 }
 
 void
 feed_look_up(const char *feed, FeedFacts *facts)
 {
+	DeclaredFeed declared;
 	Definition *definition;
 	Oid			owner;
-	char	   *entity;
 
 	facts->durable = true;
 	facts->parent_feed = NULL;
-	if (read_declared(feed, &entity, &facts->durable))
+	if (feed_get_declared(feed, &declared))
+	{
+		facts->durable = declared.durable;
 		return;
+	}
 	definition = watch_find_definition(feed, &owner);
 	if (definition == NULL)
 		return;

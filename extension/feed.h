@@ -10,8 +10,22 @@
 
 #include "postgres.h"
 
+/* Of a declared feed. */
+typedef struct DeclaredFeed
+{
+	char	   *entity;			/* palloc'd */
+	bool		retain;
+	bool		durable;
+} DeclaredFeed;
+
+/* True if there is such a declared feed. */
+extern bool feed_get_declared(const char *feed, DeclaredFeed *declared);
+
 /* True if there is such a declared feed; then *entity is its entity, palloc'd. */
 extern bool feed_is_declared(const char *feed, char **entity);
+
+/* The same, with what decides which log its events go to. */
+extern bool feed_find_declared(const char *feed, char **entity, bool *durable);
 
 /* What the journal needs to know of any feed. */
 typedef struct FeedFacts

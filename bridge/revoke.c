@@ -12,7 +12,7 @@
 #include "text.h"
 
 #define BUCKETS_MIN 64
-#define ONLY_WITHOUT_IAT (-1)
+#define ONLY_WITHOUT_IAT (-1) /* as livefeed.revocation has it: tokens with a sid and without iat */
 #define NO_FLOOR INT64_MIN
 
 struct entry {
@@ -149,22 +149,31 @@ bool revoke_add(struct revoke *revoke, enum revocation kind, struct text user, s
 	return true;
 }
 
-static bool refuses(const struct revoke *revoke, enum revocation kind, struct text user, struct text sid, int64_t iat_s)
+/* What is left of an old login session's end concerns tokens with a sid alone: no other was ever refused for it. */
+static bool is_older(int64_t iat_s, int64_t before_s, bool has_sid)
+{
+	return iat_s <= before_s && (before_s != ONLY_WITHOUT_IAT || has_sid);
+}
+
+/* Is there an entry for that user and sid (all: for all of the user's tokens) that refuses the token? */
+static bool refuses(const struct revoke *revoke, enum revocation kind, struct text user, struct text sid, int64_t iat_s,
+                    bool has_sid)
 {
 	const struct entry *entry = find(revoke, hash_of(kind, user, sid), kind, user, sid);
-	return entry != NULL && iat_s <= entry->before_s;
+	return entry != NULL && is_older(iat_s, entry->before_s, has_sid);
 }
 
 enum revocation revoke_find(const struct revoke *revoke, const char *user, const char *sid, int64_t iat_s,
                             bool authorized)
 {
 	const struct text all = {NULL, 0};
-	if (iat_s <= revoke->floor_s[REVOCATION_DISCONNECT] ||
-	    refuses(revoke, REVOCATION_DISCONNECT, text_of(user), all, iat_s) ||
-	    (sid != NULL && sid[0] != '\0' && refuses(revoke, REVOCATION_DISCONNECT, text_of(user), text_of(sid), iat_s)))
+	bool has_sid = sid != NULL && sid[0] != '\0';
+	if (is_older(iat_s, revoke->floor_s[REVOCATION_DISCONNECT], has_sid) ||
+	    refuses(revoke, REVOCATION_DISCONNECT, text_of(user), all, iat_s, has_sid) ||
+	    (has_sid && refuses(revoke, REVOCATION_DISCONNECT, text_of(user), text_of(sid), iat_s, true)))
 		return REVOCATION_DISCONNECT;
-	if (!authorized && (iat_s <= revoke->floor_s[REVOCATION_REAUTHORIZE] ||
-	                    refuses(revoke, REVOCATION_REAUTHORIZE, text_of(user), all, iat_s)))
+	if (!authorized && (is_older(iat_s, revoke->floor_s[REVOCATION_REAUTHORIZE], has_sid) ||
+	                    refuses(revoke, REVOCATION_REAUTHORIZE, text_of(user), all, iat_s, has_sid)))
 		return REVOCATION_REAUTHORIZE;
 	return REVOCATION_NONE;
 }

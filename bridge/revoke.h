@@ -37,7 +37,7 @@ enum revocation revoke_find(const struct revoke *revoke, const char *user, const
 
 /*
  * Lets go of what only concerns tokens with a sid that were issued before_s or earlier, which are not taken anyway. That
- * the user's tokens without iat are refused stays.
+ * the user's tokens with a sid and without iat are refused stays.
  */
 void revoke_age(struct revoke *revoke, int64_t before_s);
 

@@ -25,7 +25,7 @@ CREATE TABLE livefeed.revocation_new (
 	user_id text        COLLATE "C" NOT NULL,
 	session text        COLLATE "C" NOT NULL DEFAULT '',	-- the claim "sid"; '': all of the user's tokens
 	kind    text        COLLATE "C" NOT NULL CHECK (kind IN ('disconnect', 'reauthorize')),
-	before  bigint      NOT NULL,	-- tokens of this second (since 1970) and earlier ones; -1: those without "iat" alone
+	before  bigint      NOT NULL,	-- tokens of this second (since 1970) and earlier ones; -1: those with a "sid" and without "iat" alone
 	reason  text,
 	at      timestamptz NOT NULL
 );
@@ -71,7 +71,7 @@ COMMENT ON FUNCTION livefeed.reauthorize(text) IS
 
 -- Part of livefeed.prune(): merges what is new. A session's row is needed until
 -- no token as old is taken any more; what stays of it says that the user's
--- tokens without "iat" count as older.
+-- tokens with a "sid" and without "iat" count as older.
 CREATE FUNCTION livefeed.prune_revocations() RETURNS void
 	LANGUAGE sql SET search_path = pg_catalog, pg_temp
 	AS $$

@@ -66,6 +66,9 @@ static void test_sids(void)
 	is_int(revoke_find(revoke, "42", "phone", 1000, false), REVOCATION_NONE,
 	       "its own tokens are too old for another reason");
 	is_int(revoke_find(revoke, "42", "phone", -1, false), REVOCATION_DISCONNECT, "one without iat is refused still");
+	is_int(revoke_find(revoke, "42", NULL, -1, false), REVOCATION_NONE,
+	       "not one without sid, which it never concerned");
+	is_int(revoke_find(revoke, "42", "", -1, false), REVOCATION_NONE, "nor one with an empty sid");
 	is_int(revoke_find(revoke, "42", "desk", 2000, false), REVOCATION_DISCONNECT, "a younger one stays");
 	is_int(revoke_find(revoke, "9", NULL, 500, false), REVOCATION_DISCONNECT, "and so do users'");
 	revoke_age(revoke, 1000);

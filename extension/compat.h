@@ -64,6 +64,13 @@
 	pg_proc_aclcheck(function, role, ACL_EXECUTE)
 #endif
 
+/* May the role SET ROLE to the other? Memberships can lack that since 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_can_set_role(member, role) member_can_set_role(member, role)
+#else
+#define compat_can_set_role(member, role) is_member_of_role(member, role)
+#endif
+
 /* Does the role own the relation? */
 #if PG_VERSION_NUM >= 160000
 #define compat_relation_ownercheck(relation, role) \

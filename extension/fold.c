@@ -218,6 +218,12 @@ fold_add_bell(const LivefeedEvent *event)
 	fold.nbells++;
 }
 
+bool
+fold_has_resyncs(void)
+{
+	return fold.nresyncs > 0;
+}
+
 void
 fold_each_resync(void (*write) (const char *feed, const char *reason))
 {

@@ -32,6 +32,9 @@ extern void fold_note_resync(const char *feed, const char *reason);
 /* Remembers a bell to ring at commit. */
 extern void fold_add_bell(const LivefeedEvent *event);
 
+/* Are there remembered resyncs? */
+extern bool fold_has_resyncs(void);
+
 /* Hands the remembered resyncs to a callback, and forgets them. */
 extern void fold_each_resync(void (*write) (const char *feed, const char *reason));
 

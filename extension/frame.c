@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "claims.h"
 #include "clock.h"
 #include "frame.h"
 #include "livefeed.h"
@@ -65,7 +66,7 @@ frame_begin_data(StringInfo frame, TimestampTz at, Renderer *renderer)
 	const char *actor = livefeed_actor;
 
 	if (actor == NULL || *actor == '\0')
-		actor = livefeed_user;
+		actor = claims_user();
 
 	append(frame, ",\"updated_at\":");
 	clock_append(frame, at);

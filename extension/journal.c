@@ -426,6 +426,12 @@ journal_control(const char *kind)
 	write_row(&event);
 }
 
+bool
+journal_has_written(void)
+{
+	return journal_in_use || fold_has_resyncs();
+}
+
 static void
 journal_end_transaction(XactEvent event, void *arg)
 {

@@ -31,6 +31,9 @@ extern void journal_resync_at_end(const char *feed, const char *reason);
 /* Writes a control event, which only bridges read; kind such as "definitions". */
 extern void journal_control(const char *kind);
 
+/* True if this transaction has made events, or will when it ends. */
+extern bool journal_has_written(void);
+
 /* Registers the transaction callbacks; called once, at load. */
 extern void journal_init(void);
 

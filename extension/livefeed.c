@@ -40,7 +40,6 @@
 PG_MODULE_MAGIC;
 
 char	   *livefeed_actor = NULL;
-char	   *livefeed_user = NULL;
 char	   *livefeed_action = NULL;
 bool		livefeed_enabled = true;
 bool		livefeed_strict = false;
@@ -85,11 +84,6 @@ define_session_settings(void)
 							   "Set it, best with SET LOCAL, where all of the application's users share one role.",
 							   &livefeed_actor, "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("livefeed.user",
-							   "The user on whose behalf a command runs.",
-							   "Set by the bridge for the duration of a command.",
-							   &livefeed_user, "",
-							   PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	DefineCustomStringVariable("livefeed.action",
 							   "The action of the updates that follow.",
 							   "SET LOCAL it where no column tells why a row changes.",

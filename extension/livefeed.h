@@ -24,7 +24,6 @@ typedef enum LivefeedNotify
 } LivefeedNotify;
 
 extern char *livefeed_actor;
-extern char *livefeed_user;
 extern char *livefeed_action;
 extern bool livefeed_enabled;
 extern bool livefeed_strict;

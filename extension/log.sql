@@ -378,6 +378,7 @@ BEGIN
 	PERFORM livefeed.prune_ticks();
 	PERFORM livefeed.prune_transient(last.tick, keep <= interval '0');
 	PERFORM livefeed.prune_revocations();
+	PERFORM livefeed.prune_answers();
 
 	SELECT * INTO s FROM livefeed.state;
 	RETURN s.kept - kept;

@@ -44,6 +44,7 @@
 
 #include "batch.h"
 #include "compat.h"
+#include "event.h"
 #include "plan.h"
 
 /* Small ticks are read together until they have this many events. */
@@ -328,6 +329,30 @@ batch_count_tag(BatchRows *rows, int64 first, int tag)
 	return i - first;
 }
 
+/*
+ * Tells the sink that transient events up to this id, of which none can be given
+ * its number, are gone. False: full.
+ */
+static bool
+batch_lose(BatchState *state, int64 id, int64 tick)
+{
+	BatchWalk  *walk = state->walk;
+	Datum		values[EVENT_COLUMNS] = {0};
+	bool		nulls[EVENT_COLUMNS];
+
+	if (id <= walk->after_id)
+		return true;
+	memset(nulls, true, sizeof(nulls));
+	values[EVENT_FLAGS] = Int32GetDatum(EVENT_CONTROL);
+	values[EVENT_FEED] = CStringGetTextDatum(EVENT_KIND_TRANSIENT_LOST);
+	nulls[EVENT_FLAGS] = nulls[EVENT_FEED] = false;
+	if (!walk->sink(walk->arg, id, tick, values, nulls))
+		return false;
+	walk->id = id;
+	walk->tick = tick;
+	return true;
+}
+
 /* Gives the rows of ticks[from] to ticks[to - 1], each tagged with its tick's place. */
 static BatchStep
 batch_give_group(BatchState *state, const BatchTick *ticks, int from, int to, BatchRows *durable, BatchRows *transient)
@@ -345,9 +370,13 @@ batch_give_group(BatchState *state, const BatchTick *ticks, int from, int to, Ba
 			return STEP_GONE;
 		if (batch_give(state, durable, d, n, tick->id_from, tick->tick) == STEP_FULL)
 			return STEP_FULL;
-		/* Transient events are there as a whole or count as gone: none could be given its number. */
-		if (m == tick->id_last - tick->id_to &&
-			batch_give(state, transient, t, m, tick->id_to + 1, tick->tick) == STEP_FULL)
+		/* Transient events are there as a whole or count as gone. */
+		if (m != tick->id_last - tick->id_to)
+		{
+			if (!batch_lose(state, tick->id_last, tick->tick))
+				return STEP_FULL;
+		}
+		else if (batch_give(state, transient, t, m, tick->id_to + 1, tick->tick) == STEP_FULL)
 			return STEP_FULL;
 		d += n;
 		t += m;
@@ -406,9 +435,10 @@ static BatchStep
 batch_read_segment(BatchState *state, const BatchTick *tick, const BatchSegment *segment)
 {
 	BatchRows	rows;
+	int64		last = segment->id + segment->events - 1;
 
 	if (segment->transient && RecoveryInProgress())
-		return STEP_GO_ON;
+		return batch_lose(state, last, tick->tick) ? STEP_GO_ON : STEP_FULL;
 	if (segment->part)
 	{
 		ArrayType  *xids = DatumGetArrayTypeP(segment->xids);
@@ -428,7 +458,11 @@ batch_read_segment(BatchState *state, const BatchTick *tick, const BatchSegment 
 	}
 	state->scanned += rows.n;
 	if (rows.n != segment->events)
-		return segment->transient ? STEP_GO_ON : STEP_GONE;
+	{
+		if (!segment->transient)
+			return STEP_GONE;
+		return batch_lose(state, last, tick->tick) ? STEP_GO_ON : STEP_FULL;
+	}
 	return batch_give(state, &rows, 0, rows.n, segment->id, tick->tick);
 }
 

@@ -36,6 +36,7 @@
 PG_FUNCTION_INFO_V1(livefeed_watch_begin);
 PG_FUNCTION_INFO_V1(livefeed_watch_changed);
 PG_FUNCTION_INFO_V1(livefeed_definitions_changed);
+PG_FUNCTION_INFO_V1(livefeed_tell_transient_lost);
 PG_FUNCTION_INFO_V1(livefeed_take_name);
 PG_FUNCTION_INFO_V1(livefeed_watch_definition);
 PG_FUNCTION_INFO_V1(livefeed_watch_problem);
@@ -123,6 +124,14 @@ livefeed_definitions_changed(PG_FUNCTION_ARGS)
 {
 	watch_forget_children();
 	journal_control("definitions");
+	PG_RETURN_VOID();
+}
+
+/* tell_transient_lost(): what was transient is gone. */
+Datum
+livefeed_tell_transient_lost(PG_FUNCTION_ARGS)
+{
+	journal_control(EVENT_KIND_TRANSIENT_LOST);
 	PG_RETURN_VOID();
 }
 

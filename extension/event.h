@@ -29,6 +29,12 @@
 #define EVENT_RESYNC		0x0010	/* all channels of the feed; frame is the reason */
 #define EVENT_CONTROL		0x0020	/* for bridges alone; feed is the kind */
 
+/*
+ * A control event in whose place, or before which, there were transient events
+ * that are gone. read() makes it up where it misses them.
+ */
+#define EVENT_KIND_TRANSIENT_LOST "transient_lost"
+
 /* The type of an ordinary event. */
 #define EVENT_DELETED		0x0040
 #define EVENT_UPDATED		0x0080

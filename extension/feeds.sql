@@ -52,10 +52,9 @@ BEGIN
 	IF retain IS NULL OR durable IS NULL OR latest_only IS NULL THEN
 		RAISE EXCEPTION 'retain, durable and latest_only must not be null' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	IF retain OR NOT durable OR latest_only THEN
+	IF retain OR latest_only THEN
 		RAISE EXCEPTION '%', CASE
 				WHEN retain THEN 'retain => true is not supported yet'
-				WHEN NOT durable THEN 'durable => false is not supported yet'
 				ELSE 'latest_only => true is not supported yet' END
 			USING ERRCODE = 'feature_not_supported';
 	END IF;

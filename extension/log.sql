@@ -26,6 +26,17 @@ CREATE FUNCTION livefeed.check_cursor(epoch text, id bigint) RETURNS text
 
 COMMENT ON FUNCTION livefeed.check_cursor(text, bigint) IS 'can a reader go on from here? ok, pruned or epoch';
 
+-- The same for a reader of feeds that are not durable: 'transient_lost' if only
+-- transient events after that are partly gone.
+CREATE FUNCTION livefeed.check_cursor(epoch text, id bigint, transient boolean) RETURNS text
+	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$
+		SELECT CASE WHEN $3 AND c.status = 'ok' AND $2 < s.transient_kept THEN 'transient_lost' ELSE c.status END
+		FROM livefeed.state s, livefeed.check_cursor($1, $2) c(status)
+	$$;
+COMMENT ON FUNCTION livefeed.check_cursor(text, bigint, boolean) IS
+	'can a reader of transient events go on from here? ok, pruned, epoch or transient_lost';
+
 -- A frame as text, in the database's encoding; what that has no form for stands as \uXXXX.
 CREATE FUNCTION livefeed.frame_text(frame bytea) RETURNS text
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'livefeed_frame_text';
@@ -306,6 +317,43 @@ BEGIN
 END
 $$;
 
+-- Empties a child of the transient log, if the last tick sees all of it, and moves the mark.
+CREATE FUNCTION livefeed.empty_transient(child integer, last_tick bigint) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	s     livefeed.state;
+	first bigint;
+BEGIN
+	SELECT * INTO s FROM livefeed.state;
+	first := livefeed.empty_child('transient_' || child, greatest(s.kept_tick, s.transient_kept_tick), last_tick);
+	IF first > s.transient_kept_tick THEN
+		UPDATE livefeed.state SET transient_kept_tick = first,
+			transient_kept = (SELECT t.id_last FROM livefeed.ticks t WHERE t.tick = first);
+	END IF;
+END
+$$;
+
+-- After a crash: what was transient is gone, and everybody is told.
+CREATE FUNCTION livefeed.find_crash(last_tick bigint) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+BEGIN
+	IF EXISTS (SELECT FROM livefeed.transient_alive) THEN
+		RETURN;
+	END IF;
+	INSERT INTO livefeed.transient_alive DEFAULT VALUES;
+	UPDATE livefeed.state SET transient_kept_tick = last_tick,
+		transient_kept = (SELECT t.id_last FROM livefeed.ticks t WHERE t.tick = last_tick);
+	PERFORM livefeed.tell_transient_lost();
+END
+$$;
+
+-- For bridges: transient events may be missing before this.
+CREATE FUNCTION livefeed.tell_transient_lost() RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'livefeed_tell_transient_lost';
+COMMENT ON FUNCTION livefeed.tell_transient_lost() IS 'tells subscribers of feeds that are not durable to fetch anew';
+
 -- Transient events: each minute on to the next child. all: as far as a tick has seen them.
 CREATE FUNCTION livefeed.prune_transient(last_tick bigint, everything boolean) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -314,12 +362,13 @@ DECLARE
 	s livefeed.state;
 	i integer;
 BEGIN
+	PERFORM livefeed.find_crash(last_tick);
 	SELECT * INTO s FROM livefeed.state;
 	IF (NOT everything AND s.transient_rotated_at > clock_timestamp() - interval '1 min')
 		OR (livefeed.is_empty('transient_0') AND livefeed.is_empty('transient_1') AND livefeed.is_empty('transient_2')) THEN
 		RETURN;
 	END IF;
-	PERFORM livefeed.empty_child('transient_' || (s.transient_current + 1) % 3, last_tick, last_tick);
+	PERFORM livefeed.empty_transient((s.transient_current + 1) % 3, last_tick);
 	IF NOT livefeed.is_empty('transient_' || (s.transient_current + 1) % 3) THEN
 		RETURN;
 	END IF;
@@ -327,7 +376,7 @@ BEGIN
 	PERFORM livefeed.invalidate_state();
 	FOR i IN 1..2 LOOP
 		EXIT WHEN NOT everything;
-		PERFORM livefeed.empty_child('transient_' || (s.transient_current + 1 + i) % 3, last_tick, last_tick);
+		PERFORM livefeed.empty_transient((s.transient_current + 1 + i) % 3, last_tick);
 	END LOOP;
 END
 $$;
@@ -411,7 +460,8 @@ BEGIN
 	UPDATE livefeed.state SET
 		random = gen_random_uuid(), current = 0, transient_current = 0, tick_current = 0,
 		kept = coalesce(last.id_last, s.kept), kept_tick = coalesce(last.tick, s.kept_tick) + 1,
-		rotated_at = clock_timestamp(), rotated_id = coalesce(last.id_last, s.kept), transient_rotated_at = clock_timestamp();
+		rotated_at = clock_timestamp(), rotated_id = coalesce(last.id_last, s.kept), transient_rotated_at = clock_timestamp(),
+		transient_kept = coalesce(last.id_last, s.kept), transient_kept_tick = coalesce(last.tick, s.kept_tick) + 1;
 	INSERT INTO livefeed.ticks_0 (tick, epoch, snapshot, id_from, id_to, id_last, at, segments)
 		SELECT s2.kept_tick, livefeed.epoch_of(s2.random), '3:3:', s2.kept + 1, s2.kept, s2.kept, clock_timestamp(), 0
 		FROM livefeed.state s2;

@@ -396,10 +396,14 @@ find_event(const char *feed, const char *key, Scope *scope, ArrayType **users)
 	Datum		values[2] = {CStringGetTextDatum(feed), CStringGetTextDatum(key)};
 	Datum		value;
 	bool		isnull;
+	FeedFacts	facts;
+	char	   *query;
 
-	if (SPI_execute_with_args("SELECT unit, users FROM " LIVEFEED_SCHEMA ".log"
-							  " WHERE feed OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2"
-							  " ORDER BY seq DESC LIMIT 1",
+	feed_look_up(feed, &facts);
+	query = psprintf("SELECT unit, users FROM " LIVEFEED_SCHEMA ".%s"
+					 " WHERE feed OPERATOR(pg_catalog.=) $1 AND key OPERATOR(pg_catalog.=) $2"
+					 " ORDER BY seq DESC LIMIT 1", facts.durable ? "log" : "transient");
+	if (SPI_execute_with_args(query,
 							  2, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "looking up an event of \"%s\" failed", feed);
 	if (SPI_processed == 0)

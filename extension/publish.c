@@ -20,6 +20,7 @@
 #include "journal.h"
 #include "livefeed.h"
 #include "render.h"
+#include "retain.h"
 #include "scope.h"
 #include "watch.h"
 
@@ -65,6 +66,44 @@ users_argument(ArrayType *array)
 	return users;
 }
 
+/* The event's flags, and the verb of its type. */
+static int
+flags_of(const char *action, const char **verb)
+{
+	if (strcmp(action, "created") == 0)
+	{
+		*verb = "created";
+		return EVENT_CREATED;
+	}
+	if (strcmp(action, "deleted") == 0)
+	{
+		*verb = "deleted";
+		return EVENT_DELETED;
+	}
+	*verb = "updated";
+	return EVENT_UPDATED;
+}
+
+/* As the key's last event, of a feed with retain; from the frame, so that snapshot and event are the same bytes. */
+static void
+retain(const LivefeedEvent *event, int data_start, int data_len)
+{
+	RetainedEvent retained = {0};
+
+	retained.feed = event->feed;
+	retained.durable = !event->transient;
+	retained.key = event->key;
+	retained.unit = event->unit;
+	retained.users = event->users;
+	retained.at = event->at;
+	if ((event->flags & EVENT_DELETED) == 0)
+	{
+		retained.data = event->frame->data + data_start;
+		retained.len = data_len;
+	}
+	retain_event(&retained);
+}
+
 /* publish(feed text, action text, data jsonb, unit text, users text[], key text) */
 Datum
 livefeed_publish(PG_FUNCTION_ARGS)
@@ -74,60 +113,53 @@ livefeed_publish(PG_FUNCTION_ARGS)
 	char	   *unit = scope_check_id("unit", text_argument(fcinfo, 3));
 	UserSet		users = {0, NULL};
 	char	   *key = scope_check_id("key", text_argument(fcinfo, 5));
-	char	   *entity;
+	DeclaredFeed declared;
 	char	   *head;
 	const char *verb;
 	LivefeedEvent event = {0};
 	StringInfoData frame;
 	Renderer	renderer;
+	int			data_len;
+	bool		full;
 
 	/* The log is written past the executor, which would look. */
 	PreventCommandIfReadOnly("livefeed.publish()");
 	if (!PG_ARGISNULL(4))
 		users = users_argument(PG_GETARG_ARRAYTYPE_P(4));
-	if (!feed_is_declared(feed, &entity))
+	if (!feed_get_declared(feed, &declared))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("feed \"%s\" is not declared", feed),
 				 errhint("Declare it with livefeed.declare_feed(). The feed of a watched table is filled by the table.")));
-	if (journal_is_full(feed))
+	full = journal_is_full(feed);
+	if (full && !(declared.retain && key != NULL))
 		PG_RETURN_VOID();
 
-	event.flags = EVENT_TO_UNIT | EVENT_TO_USERS | EVENT_TO_FEED | (key != NULL ? EVENT_TO_ROW : 0);
-	if (strcmp(action, "created") == 0)
-	{
-		verb = "created";
-		event.flags |= EVENT_CREATED;
-	}
-	else if (strcmp(action, "deleted") == 0)
-	{
-		verb = "deleted";
-		event.flags |= EVENT_DELETED;
-	}
-	else
-	{
-		verb = "updated";
-		event.flags |= EVENT_UPDATED;
-	}
-
+	event.flags = EVENT_TO_UNIT | EVENT_TO_USERS | EVENT_TO_FEED | (key != NULL ? EVENT_TO_ROW : 0) |
+		flags_of(action, &verb);
 	event.command = GetCurrentCommandId(false);
 	event.at = GetCurrentTimestamp();
-	head = psprintf("{\"type\":\"%s.%s\",\"feed\":\"%s\",\"action\":", entity, verb, feed);
+	head = psprintf("{\"type\":\"%s.%s\",\"feed\":\"%s\",\"action\":", declared.entity, verb, feed);
 	frame_begin(&frame, head, strlen(head), action, unit, key);
 	frame_begin_data(&frame, event.at, &renderer);
 	if (PG_ARGISNULL(2) || (event.flags & EVENT_DELETED))
 		appendStringInfoString(&frame, "null");
 	else
 		render_value(&renderer, render_type(JSONBOID), PG_GETARG_DATUM(2));
-	frame_end(&frame, &renderer);
+	data_len = frame_end(&frame, &renderer);
 
 	event.feed = feed;
 	event.unit = unit;
 	event.users = users_array(&users);
 	event.key = key;
 	event.action = action;
+	event.transient = !declared.durable;
 	event.frame = &frame;
-	journal_write(&event);
+	/* First: it waits for others at the same key, who then come before us in the log. */
+	if (declared.retain && key != NULL)
+		retain(&event, renderer.start, data_len);
+	if (!full)
+		journal_write(&event);
 	PG_RETURN_VOID();
 }
 

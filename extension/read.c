@@ -20,8 +20,10 @@
 #include "batch.h"
 #include "compat.h"
 #include "event.h"
+#include "feed.h"
 #include "plan.h"
 #include "read.h"
+#include "watch.h"
 
 /* Rows of a page at most, whatever is asked for. */
 #define READ_MAX_ROWS 100000
@@ -67,6 +69,9 @@ typedef struct ReadPage
 	int			feed_len;
 	int			rows;
 	int64		bytes;
+	int64		lost_id;		/* transient events up to here are gone, which is not said yet; 0: none */
+	int64		lost_tick;
+	int			lossy;			/* is that the feed's concern? -1: not looked at yet */
 } ReadPage;
 
 PG_FUNCTION_INFO_V1(livefeed_read);
@@ -127,6 +132,7 @@ read_restart(void *arg)
 	tuplestore_clear(page->result->store);
 	page->rows = 0;
 	page->bytes = 0;
+	page->lost_id = 0;
 }
 
 static bool
@@ -150,6 +156,69 @@ read_is_unwanted(const ReadPage *page, const Datum *values, const bool *nulls)
 		(nulls[EVENT_PARENT_FEED] || !read_is_feed(page, values[EVENT_PARENT_FEED]));
 }
 
+/* May it be of this page's feed that transient events are gone? */
+static bool
+read_is_lossy(ReadPage *page)
+{
+	FeedFacts	facts;
+
+	if (page->feed == NULL)
+		return true;
+	if (page->lossy < 0)
+	{
+		feed_look_up(page->feed, &facts);
+		page->lossy = !facts.durable || watch_has_transient_child(page->feed);
+	}
+	return page->lossy;
+}
+
+/*
+ * Transient events are gone. That is said by a row of its own, but once for all
+ * that were between two others.
+ */
+static bool
+read_take_lost(ReadPage *page, int64 id, int64 tick)
+{
+	if (!read_is_lossy(page))
+		return true;
+	if (page->lost_id == 0)
+	{
+		if (page->rows >= page->max || (page->strict && page->bytes + READ_ROW_BYTES > page->max_bytes))
+			return false;
+		page->rows++;
+		page->bytes += READ_ROW_BYTES;
+	}
+	page->lost_id = id;
+	page->lost_tick = tick;
+	return true;
+}
+
+static void
+read_tell_lost(ReadPage *page)
+{
+	Datum		values[READ_COLUMNS] = {0};
+	bool		nulls[READ_COLUMNS];
+
+	if (page->lost_id == 0)
+		return;
+	memset(nulls, true, sizeof(nulls));
+	values[READ_ID] = Int64GetDatum(page->lost_id);
+	values[READ_TICK] = Int64GetDatum(page->lost_tick);
+	values[READ_FLAGS] = Int32GetDatum(EVENT_CONTROL);
+	values[READ_FEED] = CStringGetTextDatum(EVENT_KIND_TRANSIENT_LOST);
+	nulls[READ_ID] = nulls[READ_TICK] = nulls[READ_FLAGS] = nulls[READ_FEED] = false;
+	tuplestore_putvalues(page->result->store, page->result->desc, values, nulls);
+	page->lost_id = 0;
+}
+
+/* Such a row, of a tick or, after a crash, of the log. */
+static bool
+read_is_lost(const Datum *values)
+{
+	return (DatumGetInt32(values[EVENT_FLAGS]) & EVENT_CONTROL) &&
+		strcmp(TextDatumGetCString(values[EVENT_FEED]), EVENT_KIND_TRANSIENT_LOST) == 0;
+}
+
 /* A value of varying length, and NULL, as it stands in the log. */
 static bool
 read_is_varlena(int column)
@@ -165,6 +234,8 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 	bool		out_nulls[READ_COLUMNS];
 	int64		bytes = READ_ROW_BYTES;
 
+	if (read_is_lost(values))
+		return read_take_lost(page, id, tick);
 	if (read_is_unwanted(page, values, nulls))
 		return true;
 	if (page->rows >= page->max)
@@ -176,6 +247,7 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 		return false;
 	page->rows++;
 	page->bytes += bytes;
+	read_tell_lost(page);
 
 	memset(out_nulls, true, sizeof(out_nulls));
 	out[READ_ID] = Int64GetDatum(id);
@@ -203,7 +275,7 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 void
 read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 max_bytes, bool strict)
 {
-	ReadPage	page = {.result = result,.max = Min(max, READ_MAX_ROWS),.max_bytes = max_bytes,.strict = strict,.feed = feed};
+	ReadPage	page = {.result = result,.max = Min(max, READ_MAX_ROWS),.max_bytes = max_bytes,.strict = strict,.feed = feed,.lossy = -1};
 	BatchWalk	walk = {.after_id = after_id,.sink = read_take,.restart = read_restart,.arg = &page};
 
 	if (max < 1 || max_bytes < 1)
@@ -214,6 +286,7 @@ read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 m
 	/* With a filter there is no telling how many will be taken. */
 	walk.want = feed ? PG_INT32_MAX : page.max;
 	batch_walk(&walk);
+	read_tell_lost(&page);
 	read_mark(result, walk.pruned ? EVENT_PRUNED : 0, walk.id, walk.tick, walk.epoch);
 }
 

@@ -122,9 +122,17 @@ CREATE TABLE livefeed.state (
 	rotated_at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	rotated_id           bigint      NOT NULL DEFAULT 0,		-- the head at that time
 	transient_rotated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	one                  boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one)
+	one                  boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+	transient_kept       bigint      NOT NULL DEFAULT 0,		-- as kept, of transient events
+	transient_kept_tick  bigint      NOT NULL DEFAULT 1
 );
 INSERT INTO livefeed.state DEFAULT VALUES;
+
+-- One row, which is gone when a crash has emptied what is unlogged: so it is noticed.
+CREATE UNLOGGED TABLE livefeed.transient_alive (
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+INSERT INTO livefeed.transient_alive DEFAULT VALUES;
 
 -- The keys that sign tokens: one without rotated_at, and those it replaced.
 CREATE TABLE livefeed.key (
@@ -155,5 +163,6 @@ COMMENT ON SEQUENCE livefeed.seq IS 'numbers events as they are written; their o
 COMMENT ON TABLE livefeed.ticks IS 'the order of events: each tick shows a batch of transactions';
 COMMENT ON TABLE livefeed.segments IS 'where readers may enter a large tick';
 COMMENT ON TABLE livefeed.state IS 'one row: where the log stands in its rotation';
+COMMENT ON TABLE livefeed.transient_alive IS 'empty after a crash, which has emptied livefeed.transient as well';
 COMMENT ON TABLE livefeed.key IS 'the keys that sign tokens; never dumped';
 COMMENT ON TABLE livefeed.bridge IS 'the bridges, as they report themselves';

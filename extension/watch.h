@@ -114,6 +114,9 @@ typedef enum WatchParent
 /* May a table of that owner be a child of the feed? */
 extern WatchParent watch_judge_parent(Oid owner, const char *feed);
 
+/* Has it a child whose feed is not durable? */
+extern bool watch_has_transient_child(const char *feed);
+
 /* Watches that have a parent are looked at anew: somebody's feed came, or became another's. */
 extern void watch_forget_children(void);
 

@@ -246,8 +246,7 @@ BEGIN
 	IF relation IS NULL THEN
 		RAISE EXCEPTION 'relation must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	later := CASE WHEN durable IS DISTINCT FROM true THEN 'durable => false'
-		WHEN latest_only IS DISTINCT FROM false THEN 'latest_only => true' END;
+	later := CASE WHEN latest_only IS DISTINCT FROM false THEN 'latest_only => true' END;
 	IF later IS NOT NULL THEN
 		RAISE EXCEPTION '% is not supported yet', later USING ERRCODE = 'feature_not_supported';
 	END IF;

@@ -238,6 +238,44 @@ watch_judge_parent(Oid owner, const char *feed)
 	return fits ? WATCH_PARENT_FITS : WATCH_PARENT_FOREIGN;
 }
 
+/* Looks for a child that is not durable. */
+typedef struct ChildSearch
+{
+	const char *feed;
+	Relation	triggers;
+	bool		found;
+} ChildSearch;
+
+static void
+look_at_child(HeapTuple row, TupleDesc desc, void *arg)
+{
+	ChildSearch *search = arg;
+	Definition *definition = definition_of(row, desc);
+
+	if (definition != NULL && !definition->durable && definition->parent_feed != NULL &&
+		strcmp(definition->parent_feed, search->feed) == 0)
+		search->found = true;
+}
+
+static void
+search_child(Oid trigger, void *arg)
+{
+	ChildSearch *search = arg;
+
+	if (!search->found)
+		with_trigger(search->triggers, trigger, look_at_child, search);
+}
+
+bool
+watch_has_transient_child(const char *feed)
+{
+	ChildSearch search = {feed, table_open(TriggerRelationId, AccessShareLock), false};
+
+	each_trigger(search_child, &search);
+	table_close(search.triggers, AccessShareLock);
+	return search.found;
+}
+
 static void
 forget_child(HeapTuple row, TupleDesc desc, void *arg)
 {

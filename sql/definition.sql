@@ -56,7 +56,7 @@ CREATE TABLE "Upper" (id int PRIMARY KEY);
 SELECT livefeed.watch('"Upper"');
 
 -- What comes later.
-SELECT livefeed.watch('t', durable => false);
+SELECT livefeed.watch('t', durable => NULL);
 SELECT livefeed.watch('t', latest_only => true);
 SELECT livefeed.watch('t', parent_feed => 'x');
 

@@ -187,8 +187,8 @@ SELECT count(*), bool_and(r.key = (r.id - :base)::text) AS same FROM read_all(:b
 SELECT count(*), bool_and(r.key = (r.id - :base)::text) AS same FROM read_all(:base, 7, 1000000) r;
 
 /*
- * Transient events follow the durable ones of their tick, and may be gone. (Nothing
- * writes them yet; so we do.)
+ * Transient events follow the durable ones of their tick, and may be gone: then a
+ * control event says so. Written by hand here, for many at once.
  */
 SELECT livefeed.reset();
 SELECT max(id_last) AS base FROM livefeed.ticks \gset

@@ -3,7 +3,10 @@
 CREATE SCHEMA parent;
 SET search_path = parent;
 \pset format unaligned
+\set VERBOSITY terse
 \i ../sql/include/begin.psql
+SELECT livefeed.reset();
+SELECT id_last AS base FROM livefeed.ticks ORDER BY tick DESC LIMIT 1 \gset
 CREATE VIEW told AS
 	SELECT l.seq, concat_ws(' ', CASE WHEN flags & 16 <> 0 THEN 'resync' WHEN flags & 64 <> 0 THEN 'deleted' WHEN flags & 128 <> 0 THEN 'updated' ELSE 'created' END,
 			CASE WHEN flags & 1 <> 0 THEN 'unit' END, CASE WHEN flags & 2 <> 0 THEN 'users' END,
@@ -75,8 +78,8 @@ SELECT livefeed.resync('cards');
 
 -- A page of the parent's feed has the children's events; events() has only what is asked for.
 SELECT livefeed.tick() > 0 AS ticked;
-SELECT DISTINCT r.feed FROM livefeed.read((SELECT kept FROM livefeed.state), 1000, 'cards') r WHERE r.flags & 512 = 0 ORDER BY 1;
-SELECT DISTINCT r.feed FROM livefeed.read((SELECT kept FROM livefeed.state), 1000, 'comments') r WHERE r.flags & 512 = 0 ORDER BY 1;
+SELECT DISTINCT r.feed FROM livefeed.read(:base, 1000, 'cards') r WHERE r.flags & 512 = 0 ORDER BY 1;
+SELECT DISTINCT r.feed FROM livefeed.read(:base, 1000, 'comments') r WHERE r.flags & 512 = 0 ORDER BY 1;
 SELECT DISTINCT feed FROM livefeed.events(feed => 'cards') ORDER BY 1;
 
 -- A column that is gone is a broken watch; so is a value too long for a key.

@@ -41,7 +41,7 @@ struct access {
 	struct keyring *keyring;
 	char *issuer, *audience; /* NULL: not asked */
 	int64_t leeway_s;
-	char *claim_user, *claim_units, *claim_roles;
+	char *claim_user, *claim_units, *claim_roles, *claim_db_role;
 	struct strings firehose_roles;
 };
 
@@ -62,6 +62,7 @@ static void settings_free(struct access *access)
 	free(access->claim_user);
 	free(access->claim_units);
 	free(access->claim_roles);
+	free(access->claim_db_role);
 	strings_free(&access->firehose_roles);
 }
 
@@ -77,7 +78,7 @@ static bool settings_copy(struct access *to, const struct access_settings *from)
 	to->leeway_s = from->leeway_s;
 	if (!copy(&to->issuer, from->issuer) || !copy(&to->audience, from->audience) ||
 	    !copy(&to->claim_user, from->claim_user) || !copy(&to->claim_units, from->claim_units) ||
-	    !copy(&to->claim_roles, from->claim_roles))
+	    !copy(&to->claim_roles, from->claim_roles) || !copy(&to->claim_db_role, from->claim_db_role))
 		return false;
 	to->firehose_roles.items = calloc(from->n_firehose_roles + 1, sizeof *to->firehose_roles.items);
 	if (to->firehose_roles.items == NULL)
@@ -214,23 +215,25 @@ static size_t strings_size(char *const *strings, size_t n)
 	return size;
 }
 
-/* The payload and its key, behind all else in the principal's allocation. */
+/* The payload and, of a token without units, its key, behind all else in the principal's allocation. */
 static void pack_claims(struct principal *principal, char *to, struct text payload)
 {
 	memcpy(to, payload.bytes, payload.len);
 	principal->claims = (struct text){to, payload.len};
 	to += payload.len;
+	if (principal->has_units_claim)
+		return;
 	principal->claims_key = (struct text){to, message_claims_key(payload.bytes, payload.len, to)};
 }
 
 /*
  * Units sorted, each once with the roles of all its mentions; '' is nobody's unit. Sorts claims->units. payload: bytes
- * NULL where it need not be kept.
+ * NULL where there is none.
  */
 static struct principal *principal_new(struct json_claims *claims, struct text payload)
 {
 	size_t size = sizeof(struct principal) + strlen(claims->user) + 1 + strings_size(claims->roles, claims->n_roles) +
-	              2 * payload.len;
+	              (claims->has_units ? 1 : 2) * payload.len;
 	struct principal *principal;
 	struct packing packing;
 
@@ -428,8 +431,6 @@ struct principal *access_verify(struct access *access, const char *token, size_t
 	if (*reason == NULL && message_parse_claims(payload.bytes, payload.len, own ? "sub" : access->claim_user,
 	                                            own ? "units" : access->claim_units,
 	                                            own ? "roles" : access->claim_roles, &claims, reason)) {
-		if (claims.has_units)
-			payload = (struct text){NULL, 0};
 		*reason = check_claims(access, &claims, own, now_s);
 		if (*reason == NULL && (principal = principal_new(&claims, payload)) == NULL)
 			*reason = "out of memory";
@@ -455,6 +456,19 @@ struct principal *access_rights(const struct principal *token, const char *json,
 	}
 	principal->iat_s = -1;
 	return principal;
+}
+
+bool access_db_role(const struct access *access, const struct principal *token, char **role)
+{
+	*role = NULL;
+	if (access->claim_db_role == NULL)
+		return true;
+	*role = message_claim(token->claims.bytes, token->claims.len, access->claim_db_role);
+	if (*role != NULL && **role == '\0') {
+		free(*role);
+		*role = NULL;
+	}
+	return *role != NULL;
 }
 
 bool access_lacks_key(const struct access *access, const char *token, size_t len)

@@ -33,8 +33,9 @@ struct principal { /* reference-counted, immutable; one allocation */
 	int64_t exp_s; /* as in the token, without leeway */
 	int64_t iat_s; /* -1: the token has none */
 	bool has_units_claim;
-	/* Of a token without units: its payload, for the authorizer, and what of it tokens that say the same have in common. */
-	struct text claims, claims_key;
+	struct text claims; /* of a token: its payload */
+	struct text
+		claims_key; /* ... without units: what of it tokens that say the same have in common, for the authorizer */
 	size_t size; /* of this allocation, bytes */
 };
 
@@ -46,6 +47,7 @@ struct access_settings { /* all strings are copied */
 	const char *issuer, *audience; /* NULL: not asked */
 	int64_t leeway_s;
 	const char *claim_user, *claim_units, *claim_roles; /* plain names or JSON pointers */
+	const char *claim_db_role; /* the same; NULL: commands run with their owners' rights */
 	const char *const *firehose_roles;
 	size_t n_firehose_roles;
 };
@@ -83,6 +85,11 @@ bool access_lacks_key(const struct access *access, const char *token, size_t len
  * none, is the token's. What belongs to the token (exp_s, iat_s, sid) is not in it. NULL: *wrong is a static string.
  */
 struct principal *access_rights(const struct principal *token, const char *json, size_t len, const char **wrong);
+/*
+ * The database role that this token's commands run under, malloc'ed, into *role; NULL where none is asked for. False: it has to name one, and
+ * does not.
+ */
+bool access_db_role(const struct access *access, const struct principal *token, char **role);
 /* When this principal's session must end, seconds: exp plus leeway. */
 int64_t access_expiry_s(const struct access *access, const struct principal *principal);
 

@@ -34,6 +34,8 @@ struct definitions {
 	size_t n_feeds, feeds_capacity;
 	struct path *paths;
 	size_t n_paths, paths_capacity;
+	struct command *commands;
+	size_t n_commands, commands_capacity;
 	uint32_t *table; /* index into feeds, plus 1; 0: free */
 	size_t table_size; /* a power of two, at least twice n_feeds */
 };
@@ -63,12 +65,23 @@ static void path_clear(struct path *path)
 	free(path->channels);
 }
 
+static void command_clear(struct command *command)
+{
+	free(command->name);
+	for (size_t i = 0; i < command->n_roles; i++)
+		free(command->roles[i]);
+	free(command->roles);
+}
+
 static void definitions_clear(struct definitions *definitions)
 {
 	for (size_t i = 0; i < definitions->n_feeds; i++)
 		feed_clear(&definitions->feeds[i]);
 	for (size_t i = 0; i < definitions->n_paths; i++)
 		path_clear(&definitions->paths[i]);
+	for (size_t i = 0; i < definitions->n_commands; i++)
+		command_clear(&definitions->commands[i]);
+	free(definitions->commands);
 	free(definitions->feeds);
 	free(definitions->paths);
 	free(definitions->table);
@@ -277,6 +290,42 @@ bool catalog_load_path(struct catalog_load *load, struct text path, const struct
 	definitions->paths[place] = copy;
 	definitions->n_paths++;
 	return true;
+}
+
+bool catalog_load_command(struct catalog_load *load, struct text name, const struct text *roles, size_t n_roles)
+{
+	struct definitions *definitions = &load->definitions;
+	struct command command = {.name = NULL};
+
+	if (!room((void **)&definitions->commands, definitions->n_commands, &definitions->commands_capacity,
+	          sizeof command))
+		return false;
+	command.name = strndup(name.bytes, name.len);
+	command.roles = calloc(n_roles + 1, sizeof *command.roles);
+	while (command.name != NULL && command.roles != NULL && command.n_roles < n_roles) {
+		command.roles[command.n_roles] = strndup(roles[command.n_roles].bytes, roles[command.n_roles].len);
+		if (command.roles[command.n_roles] == NULL)
+			break;
+		command.n_roles++;
+	}
+	if (command.name == NULL || command.roles == NULL || command.n_roles < n_roles) {
+		command_clear(&command);
+		return false;
+	}
+	definitions->commands[definitions->n_commands++] = command;
+	return true;
+}
+
+/* There are few. */
+const struct command *catalog_command(const struct catalog *catalog, struct text name)
+{
+	const struct definitions *definitions = &catalog->current;
+
+	for (size_t i = 0; i < definitions->n_commands; i++)
+		if (strlen(definitions->commands[i].name) == name.len &&
+		    memcmp(definitions->commands[i].name, name.bytes, name.len) == 0)
+			return &definitions->commands[i];
+	return NULL;
 }
 
 void catalog_load_commit(struct catalog *catalog, struct catalog_load *load)

@@ -1,5 +1,5 @@
 /*
- * catalog.h - what the database defines: feeds, and the application's own paths.
+ * catalog.h - what the database defines: feeds, commands, and the application's own paths.
  * Loaded whole and swapped, so that nobody sees half of a change.
  */
 #ifndef LIVEFEED_CATALOG_H
@@ -23,6 +23,12 @@ struct feed {
 	bool any_user; /* roles is {*}: any signed-in user */
 };
 
+struct command {
+	char *name;
+	char **roles; /* one of which must be held, in any unit; none: any signed-in user */
+	size_t n_roles;
+};
+
 struct catalog; /* current definitions */
 struct catalog_load; /* definitions being read */
 
@@ -33,12 +39,14 @@ struct catalog_load *catalog_load_begin(void);
 /* Copies what it is given. Of two feeds of one name the first counts. False: out of memory. */
 bool catalog_load_feed(struct catalog_load *load, const struct feed *feed);
 bool catalog_load_path(struct catalog_load *load, struct text path, const struct text *channels, size_t n_channels);
+bool catalog_load_command(struct catalog_load *load, struct text name, const struct text *roles, size_t n_roles);
 /* Makes the load current and frees it; pointers to former feeds and paths become invalid. */
 void catalog_load_commit(struct catalog *catalog, struct catalog_load *load);
 void catalog_load_abort(struct catalog_load *load);
 
 /* NULL: no such feed. Valid until the next commit. */
 const struct feed *catalog_feed(const struct catalog *catalog, struct text name);
+const struct command *catalog_command(const struct catalog *catalog, struct text name);
 bool catalog_is_loaded(const struct catalog *catalog);
 
 struct principal;

@@ -71,6 +71,19 @@ bool definitions_take_paths(struct catalog_load *load, const PGresult *result)
 	return ok;
 }
 
+bool definitions_take_commands(struct catalog_load *load, const PGresult *result)
+{
+	struct text *roles = NULL;
+	size_t size = 0, n;
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		ok = rows_text_array(rows_text(result, row, 1), &roles, &size, &n) &&
+		     catalog_load_command(load, rows_text(result, row, 0), roles, n);
+	}
+	free(roles);
+	return ok;
+}
+
 bool definitions_take_keys(struct access *access, const PGresult *result)
 {
 	int n = PQntuples(result);

@@ -16,6 +16,7 @@
 #define DEFINITIONS_FEEDS_SQL                                                                                          \
 	"SELECT feed, declared, has_unit, has_users, durable, latest_only, key_columns, roles FROM livefeed.feeds"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
+#define DEFINITIONS_COMMANDS_SQL "SELECT name, roles FROM livefeed.commands"
 #define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"
 #define DEFINITIONS_AUTHORITY_SQL "SELECT authorizer, token_max_age_s FROM livefeed.authority()"
 #define DEFINITIONS_REVOCATIONS_SQL "SELECT user_id, session, kind, before FROM livefeed.revocations"
@@ -23,6 +24,7 @@
 /* False: out of memory, or malformed. */
 bool definitions_take_feeds(struct catalog_load *load, const PGresult *result);
 bool definitions_take_paths(struct catalog_load *load, const PGresult *result);
+bool definitions_take_commands(struct catalog_load *load, const PGresult *result);
 bool definitions_take_keys(struct access *access, const PGresult *result);
 void definitions_take_revocations(struct hub *hub, const PGresult *result);
 

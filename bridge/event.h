@@ -21,7 +21,8 @@ enum {
 	EVENT_CREATED = 0x0100,
 	EVENT_MARK = 0x0200, /* last row of a page: everything up to id was returned */
 	EVENT_PRUNED = 0x0400, /* with MARK: ids up to here are gone from the log */
-	EVENT_NOT_TICKER = 0x0800 /* with MARK: another backend is the ticker */
+	EVENT_NOT_TICKER = 0x0800, /* with MARK: another backend is the ticker */
+	EVENT_MORE = 0x1000 /* with MARK: the page was cut, maybe within a transaction */
 };
 
 #define LIVEFEED_LOG_VERSION 1

@@ -91,7 +91,7 @@ static void end_page(struct tail *tail, int from)
 		tail->after = page->mark.id;
 	}
 	metrics.tail_head = tail->after;
-	tail->events.advance(tail->events.arg, tail->after);
+	tail->events.advance(tail->events.arg, tail->after, !(page->mark.flags & EVENT_MORE));
 	free_page(tail, from, page->mark.id > page->asked_after); /* the reader reads until a page brings nothing */
 }
 
@@ -136,7 +136,7 @@ static bool forward_part(struct tail *tail, int from)
 		tail->events.event(tail->events.arg, own);
 		event_unref(own);
 		if ((event.flags & EVENT_CONTROL) && !says_all(event.feed)) {
-			tail->events.advance(tail->events.arg, tail->after);
+			tail->events.advance(tail->events.arg, tail->after, false);
 			tail_reload(tail);
 			return false;
 		}
@@ -144,7 +144,7 @@ static bool forward_part(struct tail *tail, int from)
 	if (page->row >= last) {
 		end_page(tail, from);
 	} else {
-		tail->events.advance(tail->events.arg, tail->after);
+		tail->events.advance(tail->events.arg, tail->after, false);
 	}
 	return true;
 }

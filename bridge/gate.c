@@ -5,13 +5,13 @@
  *
  *   HEAD    a request's head is gathered here, at most max_header_bytes, and judged. Handed on whole, or never: in place of a bad one
  *           libwebsockets gets a stock request, and the answer to that is the refusal.
- *   BODY    as many bytes as Content-Length said.
+ *   BODY    as many bytes as Content-Length said; until they are here, the request is unfinished.
  *   BUSY    until the answer is given. Bytes that come by now are thrown away, and the connection is closed behind the answer: so
  *           nothing behind a body, read or unread, is ever taken for a request.
  *   FRAMES  a WebSocket. The frames are followed; before the first that breaks a rule, it ends.
  *   DROP    nothing is handed on any more; what comes is read and thrown away until the connection is closed.
  *
- * Connections in HEAD whose first byte, or whose beginning, is not followed by the rest stand in a list, oldest first: so they can be
+ * Connections in HEAD or BODY whose first byte, or whose beginning, is not followed by the rest stand in a list, oldest first: so they can be
  * ended in time, and when there are too many of them.
  */
 #include "gate.h"
@@ -220,7 +220,9 @@ static size_t pass_head(struct gate *gate, size_t end, char *to, size_t len)
 	gate->spoilt = behind > body;
 	gate->state = gate->body_left > 0 && !gate->spoilt ? GATE_BODY : GATE_BUSY;
 	gate->len = head_len;
-	gate_forget(gate);
+	if (gate->state != GATE_BODY) {
+		gate_forget(gate);
+	}
 	return head_len + body;
 }
 
@@ -259,6 +261,7 @@ const struct head_fault *gate_refusal(const struct gate *gate)
 bool gate_answered(struct gate *gate)
 {
 	if (gate->spoilt || (gate->state != GATE_BUSY && gate->state != GATE_HEAD)) {
+		gate_forget(gate);
 		gate->state = GATE_DROP;
 		return false;
 	}
@@ -412,7 +415,10 @@ ssize_t gate_read(struct gate *gate, gate_source source, void *arg, void *to, si
 				return n;
 			}
 			gate->body_left -= (uint64_t)n;
-			gate->state = gate->body_left > 0 ? GATE_BODY : GATE_BUSY;
+			if (gate->body_left == 0) {
+				gate->state = GATE_BUSY;
+				gate_forget(gate);
+			}
 			return n;
 		case GATE_FRAMES:
 			n = source(arg, to, len);

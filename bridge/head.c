@@ -198,10 +198,22 @@ static size_t absolute_part(struct text target, struct text *authority)
 
 /* ---- the headers */
 
-enum once { HOST, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, CONNECTION, KEY, VERSION, ORIGIN, AUTHORIZATION, N_ONCE };
-static const char *const once_names[N_ONCE] = {"host",         "content-length",    "transfer-encoding",     "upgrade",
-                                               "connection",   "sec-websocket-key", "sec-websocket-version", "origin",
-                                               "authorization"};
+enum once {
+	HOST,
+	CONTENT_LENGTH,
+	TRANSFER_ENCODING,
+	UPGRADE,
+	CONNECTION,
+	KEY,
+	VERSION,
+	ORIGIN,
+	AUTHORIZATION,
+	IDEMPOTENCY_KEY,
+	N_ONCE
+};
+static const char *const once_names[N_ONCE] = {"host",          "content-length",    "transfer-encoding",     "upgrade",
+                                               "connection",    "sec-websocket-key", "sec-websocket-version", "origin",
+                                               "authorization", "idempotency-key"};
 
 /* Name and value of one line, without its CRLF. */
 static bool split_header(const char *bytes, size_t len, struct text *name, struct text *value)

@@ -1,12 +1,11 @@
 /*
- * http.c - plain HTTP: health, readiness, metrics, static files; and the form of every answer. The endpoints that serve
- * channels over HTTP come with a later version.
+ * http.c - plain HTTP: health, readiness, metrics, static files, who serves what else; and the form of every answer.
  *
  * Every request gets an answer, and every answer says which pages may read it (cors.h): those of an origin that is not
  * allowed get 403, whatever they ask for. Cookies are not looked at.
  *
- * No endpoint takes a body yet. A request that brings one is answered and its connection closed, since what is left
- * unread of a body would be taken for the next request.
+ * Only POST /call/NAME (post.c) takes a body. Any other request that brings one is answered and its connection closed, since what is
+ * left unread of a body would be taken for the next request.
  */
 #include "transport.h"
 
@@ -32,6 +31,8 @@ static const char *status_text(int status)
 		return "Not Modified";
 	case 400:
 		return "Bad Request";
+	case 401:
+		return "Unauthorized";
 	case 403:
 		return "Forbidden";
 	case 404:
@@ -44,6 +45,8 @@ static const char *status_text(int status)
 		return "Content Too Large";
 	case 426:
 		return "Upgrade Required";
+	case 429:
+		return "Too Many Requests";
 	case 431:
 		return "Request Header Fields Too Large";
 	case 500:
@@ -113,14 +116,26 @@ int http_answer(struct lws *wsi, int status, const char *type, const char *heade
 	return answer(wsi, status, type, headers, cors, body, len, end);
 }
 
+const char *http_error_headers(int status)
+{
+	switch (status) {
+	case 401:
+		return "Cache-Control: no-store\r\nWWW-Authenticate: Bearer\r\n";
+	case 405:
+		return "Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n";
+	case 429:
+	case 503:
+		return "Cache-Control: no-store\r\nRetry-After: 2\r\n";
+	default:
+		return "Cache-Control: no-store\r\n";
+	}
+}
+
 int http_error(struct lws *wsi, int status, const char *code, const char *message, bool end)
 {
 	char body[512];
 	int len = snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", code, message);
-	const char *headers = status == 405   ? "Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n"
-	                      : status == 503 ? "Cache-Control: no-store\r\nRetry-After: 2\r\n"
-	                                      : "Cache-Control: no-store\r\n";
-	return http_answer(wsi, status, "application/json", headers, body, (size_t)len, end);
+	return http_answer(wsi, status, "application/json", http_error_headers(status), body, (size_t)len, end);
 }
 
 static int answer_json(struct lws *wsi, const char *body)
@@ -154,7 +169,7 @@ static int answer_options(struct server *server, struct lws *wsi, bool end)
 	char origin[ORIGIN_MAX_BYTES + 1], cors[CORS_MAX_BYTES];
 	transport_origin(server, wsi, origin, sizeof origin);
 	cors_preflight_lines(origin, cors);
-	return answer(wsi, 204, NULL, "Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n", cors, "", 0, end);
+	return answer(wsi, 204, NULL, "Allow: GET, HEAD, POST, OPTIONS\r\nCache-Control: no-store\r\n", cors, "", 0, end);
 }
 
 static int answer_ready(struct server *server, struct lws *wsi)
@@ -178,7 +193,7 @@ static bool serve_operator(struct server *server, struct lws *wsi, const char *p
 	return true;
 }
 
-int http_request(struct server *server, struct lws *wsi)
+int http_request(struct server *server, struct lws *wsi, struct client *client)
 {
 	char path[PATH_MAX_BYTES], origin[ORIGIN_MAX_BYTES + 1];
 	const struct config *config = server->settings.config;
@@ -190,13 +205,17 @@ int http_request(struct server *server, struct lws *wsi)
 	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
 		return answer_options(server, wsi, body);
 	}
+	bool known = transport_path(server, wsi, path, sizeof path);
+	if (known && !monitor_owns(wsi) && post_owns(path)) {
+		return post_request(server, wsi, client, path, body);
+	}
 	if (!is_method(wsi, WSI_TOKEN_GET_URI) && !is_method(wsi, WSI_TOKEN_HEAD_URI)) {
 		return http_error(wsi, 405, "bad_message", "only GET and HEAD here", true);
 	}
 	if (body) {
 		return http_error(wsi, 400, "bad_message", "no body is taken here", true);
 	}
-	if (!transport_path(server, wsi, path, sizeof path)) {
+	if (!known) {
 		return http_error(wsi, 404, "unknown_path", "nothing here", false);
 	}
 	if (serve_operator(server, wsi, path, &code)) {

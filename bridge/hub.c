@@ -21,10 +21,13 @@ struct hub *hub_new(struct access *access, struct catalog *catalog, struct histo
 		return NULL;
 	hub->route = route_new();
 	hub->users = user_counts_new();
-	if (!authority_begin(hub) || hub->route == NULL || hub->users == NULL) {
+	hub->rates = user_rates_new();
+	hub->whole = true;
+	if (!authority_begin(hub) || hub->route == NULL || hub->users == NULL || hub->rates == NULL) {
 		authority_end(hub);
 		route_free(hub->route);
 		user_counts_free(hub->users);
+		user_rates_free(hub->rates);
 		free(hub);
 		return NULL;
 	}
@@ -50,6 +53,7 @@ void hub_free(struct hub *hub)
 		request_free(hub->requests);
 	route_free(hub->route);
 	user_counts_free(hub->users);
+	user_rates_free(hub->rates);
 	free(hub->matches);
 	free(hub->nodes);
 	free(hub->touched);
@@ -101,8 +105,8 @@ static void drain_some(struct hub *hub)
 		passed_ms >= spread_ms ? SIZE_MAX : (size_t)((double)hub->drain_total * (double)passed_ms / (double)spread_ms);
 	struct session *session = hub->sessions;
 	for (; session != NULL && hub->drained < due; session = session->next) {
-		if (session->state >= SESSION_CLOSING)
-			continue;
+		if (session->state >= SESSION_CLOSING || (session->transport->once && session->n_calls + session->n_held > 0))
+			continue; /* over, or about to be */
 		session_shut(session, CLOSE_GOING_AWAY, "shutting down");
 		hub->drained++;
 	}
@@ -127,6 +131,7 @@ bool hub_pump(struct hub *hub)
 	admission_pump(hub);
 	authority_pump(hub);
 	recheck_pump(hub);
+	calls_pump(hub);
 	snapshot_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
@@ -155,6 +160,7 @@ void hub_event(struct hub *hub, struct event *event)
 		return; /* was given already: never twice */
 	metrics.events_read++;
 	metrics.tail_head = event->id;
+	calls_show(hub, event);
 	/* Without memory for it the history begins behind it: replays go on from the log. */
 	if (!history_append(hub->history, event))
 		history_begin(hub->history, history_epoch(hub->history), event->id);

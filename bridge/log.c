@@ -191,9 +191,8 @@ void log_with(enum log_level level, const struct log_field *fields, const char *
 /* ---- lines of which there may be many */
 
 static const char *const topic_names[LOG_TOPICS] = {
-	[LOG_TOPIC_TOKEN] = "tokens refused",
-	[LOG_TOPIC_REQUEST] = "requests refused",
-	[LOG_TOPIC_SESSION] = "sessions closed",
+	[LOG_TOPIC_COMMAND] = "commands that failed", [LOG_TOPIC_TOKEN] = "tokens refused",
+	[LOG_TOPIC_REQUEST] = "requests refused",     [LOG_TOPIC_SESSION] = "sessions closed",
 	[LOG_TOPIC_QUERY] = "queries failed",
 };
 

@@ -26,7 +26,14 @@ void log_with(enum log_level level, const struct log_field *fields, const char *
  * their number alone. At level debug all are logged.
  */
 #define LOG_TOPIC_LINES_PER_S 20
-enum log_topic { LOG_TOPIC_TOKEN, LOG_TOPIC_REQUEST, LOG_TOPIC_SESSION, LOG_TOPIC_QUERY, LOG_TOPICS };
+enum log_topic {
+	LOG_TOPIC_TOKEN,
+	LOG_TOPIC_REQUEST,
+	LOG_TOPIC_SESSION,
+	LOG_TOPIC_QUERY,
+	LOG_TOPIC_COMMAND,
+	LOG_TOPICS
+};
 void log_bounded(enum log_topic topic, const struct log_field *fields, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Once a second: how many were not logged. */

@@ -57,6 +57,7 @@ static struct bridge {
 	uv_prepare_t prepare;
 	uv_idle_t busy; /* keeps the loop from sleeping while replays can go on */
 	uv_timer_t second, watchdog, drain;
+	uv_timer_t soon; /* when hub_pump has something to do, if not before */
 	uint64_t drain_end_ms;
 	bool draining;
 	bool failed; /* it ends, and nobody asked it to */
@@ -69,11 +70,20 @@ static void on_busy(uv_idle_t *idle)
 	(void)idle;
 }
 
+static void on_soon(uv_timer_t *timer)
+{
+	(void)timer; /* that the loop turned is all */
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
 	(void)prepare;
 	server_set_clock(bridge.server);
 	hub_pump(bridge.hub);
+	int64_t wait_ms = hub_wait_ms(bridge.hub);
+	if (wait_ms >= 0) {
+		uv_timer_start(&bridge.soon, on_soon, (uint64_t)wait_ms, 0);
+	}
 	server_flush(bridge.server);
 	if (hub_busy(bridge.hub)) {
 		uv_idle_start(&bridge.busy, on_busy);
@@ -155,10 +165,13 @@ static void on_event(void *arg, struct event *event)
 	}
 }
 
-static void on_advance(void *arg, int64_t head)
+static void on_advance(void *arg, int64_t head, bool whole)
 {
 	(void)arg;
 	hub_advance(bridge.hub, head);
+	if (whole) {
+		hub_whole(bridge.hub);
+	}
 	server_flush(bridge.server); /* before anything else is asked of the database */
 	note_written();
 	note_caught_up();
@@ -386,6 +399,7 @@ static void start_loop(void)
 	uv_prepare_start(&bridge.prepare, on_prepare);
 	uv_idle_init(&bridge.loop, &bridge.busy);
 	uv_timer_init(&bridge.loop, &bridge.drain);
+	uv_timer_init(&bridge.loop, &bridge.soon);
 	uv_timer_init(&bridge.loop, &bridge.second);
 	uv_timer_start(&bridge.second, on_second, SECOND_MS, SECOND_MS);
 	uv_timer_init(&bridge.loop, &bridge.watchdog);
@@ -402,10 +416,10 @@ static void start_loop(void)
 
 static void stop_loop(void)
 {
-	uv_handle_t *handles[] = {(uv_handle_t *)&bridge.prepare,   (uv_handle_t *)&bridge.busy,
-	                          (uv_handle_t *)&bridge.drain,     (uv_handle_t *)&bridge.second,
-	                          (uv_handle_t *)&bridge.watchdog,  (uv_handle_t *)&bridge.terminate,
-	                          (uv_handle_t *)&bridge.interrupt, (uv_handle_t *)&bridge.hangup};
+	uv_handle_t *handles[] = {
+		(uv_handle_t *)&bridge.prepare,   (uv_handle_t *)&bridge.busy,     (uv_handle_t *)&bridge.drain,
+		(uv_handle_t *)&bridge.second,    (uv_handle_t *)&bridge.watchdog, (uv_handle_t *)&bridge.terminate,
+		(uv_handle_t *)&bridge.interrupt, (uv_handle_t *)&bridge.hangup,   (uv_handle_t *)&bridge.soon};
 	for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
 		uv_close(handles[i], NULL);
 	}

@@ -23,6 +23,7 @@
 /* A name within the JSON pointer of a claim; keys of one set. */
 #define POINTER_PART_MAX_BYTES 256
 #define JWKS_KEYS_MAX 256
+#define IDEMPOTENCY_KEY_MAX_BYTES 255
 
 /* json-c's tree of one JSON object, or NULL. text has to have passed json_check. */
 static json_object *parse_object(const char *text, size_t len)
@@ -130,6 +131,17 @@ static void take_call(json_object *tree, struct text args, struct message *messa
 		message->idempotency_key = take_string(tree, "idempotency_key", false, error);
 	if (*error != NULL)
 		return;
+	if (message->idempotency_key != NULL &&
+	    (message->idempotency_key[0] == '\0' || strlen(message->idempotency_key) > IDEMPOTENCY_KEY_MAX_BYTES)) {
+		*error = "idempotency_key must have 1 to 255 bytes";
+		return;
+	}
+	if (args.bytes != NULL && args.len == 4 && memcmp(args.bytes, "null", 4) == 0)
+		args.bytes = NULL;
+	if (args.bytes != NULL && args.bytes[0] != '{') {
+		*error = "args must be an object";
+		return;
+	}
 	message->args = args.bytes == NULL ? strdup("{}") : copy_text(args);
 	if (message->args == NULL)
 		*error = "out of memory";
@@ -497,6 +509,15 @@ void message_free_claims(struct json_claims *claims)
 	free_strings(claims->aud, claims->n_aud);
 	free(claims->sid);
 	memset(claims, 0, sizeof *claims);
+}
+
+char *message_claim(const char *text, size_t len, const char *claim)
+{
+	json_object *tree = checked_object(text, len), *value;
+	char *found = tree != NULL && find_claim(tree, claim, &value) ? copy_string(value) : NULL;
+
+	json_object_put(tree);
+	return found;
 }
 
 static bool is_space(char c)

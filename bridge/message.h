@@ -25,7 +25,7 @@ struct message { /* strings are owned by the message, NUL-terminated, free of NU
 	char *channel; /* subscribe, unsubscribe */
 	char *since; /* subscribe; NULL: none */
 	bool snapshot; /* subscribe */
-	/* call: name, args (JSON text as it came, "{}" where there was none), idempotency_key (NULL: none) */
+	/* call: name, args (JSON text of an object as it came, "{}" where there was none), idempotency_key (NULL: none) */
 	char *name, *args, *idempotency_key;
 };
 
@@ -55,6 +55,8 @@ struct frame *message_resync(const char *channel, const char *epoch, int64_t id,
 /* key_columns NULL: there are none to name; data, keys: JSON arrays, keys.bytes NULL: left out. */
 struct frame *message_snapshot(const char *channel, const char *epoch, int64_t id, const struct text *key_columns,
                                size_t n_key_columns, struct text data, struct text keys, bool truncated);
+/* data: JSON */
+struct frame *message_result(const char *ref, const char *data, const char *epoch, int64_t id);
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live);
 struct frame *message_status(bool live);
 struct frame *message_error(const char *ref, const char *code, const char *text, const char *channel);
@@ -88,6 +90,8 @@ void message_free_header(struct json_header *header);
 bool message_parse_claims(const char *text, size_t len, const char *claim_user, const char *claim_units,
                           const char *claim_roles, struct json_claims *out, const char **error);
 void message_free_claims(struct json_claims *claims);
+/* The string that this claim holds in a payload which has passed message_parse_claims, malloc'ed; NULL: none. */
+char *message_claim(const char *text, size_t len, const char *claim);
 /*
  * A token's claims without those that differ from token to token (exp, iat, nbf, jti), into key of at least
  * len bytes: equal for tokens that say the same. text has passed message_parse_claims. Returns the length.

@@ -155,6 +155,17 @@ struct frame *message_snapshot(const char *channel, const char *epoch, int64_t i
 	return frame;
 }
 
+struct frame *message_result(const char *ref, const char *data, const char *epoch, int64_t id)
+{
+	struct json_out out = {0};
+
+	begin(&out, "result", ref);
+	json_puts(&out, ",\"data\":");
+	json_puts(&out, data);
+	put_cursor(&out, epoch, id);
+	return finish(&out);
+}
+
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live)
 {
 	struct json_out out = {0};

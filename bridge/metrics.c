@@ -33,6 +33,7 @@ static const char *const limit_names[METRIC_LIMITS] = {
 
 static const char *const transport_names[METRIC_TRANSPORTS] = {
 	[METRIC_TRANSPORT_WEBSOCKET] = "websocket",
+	[METRIC_TRANSPORT_HTTP] = "http",
 	[METRIC_TRANSPORT_OTHER] = "other",
 };
 
@@ -67,6 +68,16 @@ static const char *const query_names[METRIC_QUERIES] = {
 	[METRIC_QUERY_SNAPSHOT] = "snapshot",
 	[METRIC_QUERY_VALUE] = "value",
 	[METRIC_QUERY_CALL] = "command",
+};
+
+static const char *const command_names[METRIC_COMMANDS] = {
+	[METRIC_COMMAND_OK] = "ok",
+	[METRIC_COMMAND_REFUSED] = "refused",
+	[METRIC_COMMAND_ERROR] = "error",
+	[METRIC_COMMAND_FORBIDDEN] = "forbidden",
+	[METRIC_COMMAND_UNKNOWN] = "unknown",
+	[METRIC_COMMAND_UNAVAILABLE] = "unavailable",
+	[METRIC_COMMAND_RATE_LIMITED] = "rate_limited",
 };
 
 static const char *const close_names[METRIC_CLOSES] = {
@@ -272,6 +283,15 @@ static const struct family families[] = {
      "Queries without an answer: failed, late, or none of the connections free.",
      BY(query_failures, "query", query_names, METRIC_QUERIES)},
 	{GAUGE, "livefeed_queries_waiting", "Queries that wait for one of --db-connections now.", AT(queries_waiting)},
+	{COUNTER, "livefeed_commands_total",
+     "Commands that clients called, by what became of them; refused: by the function, whose message was passed on.",
+     BY(commands, "outcome", command_names, METRIC_COMMANDS)},
+	{COUNTER, "livefeed_command_retries_total",
+     "Commands that were asked of the database again: after a deadlock, a serialization failure or a lost connection.",
+     AT(command_retries)},
+	{HISTOGRAM, "livefeed_command_seconds",
+     "From a command's call to its result, until which the stream has shown its events, or to its error.",
+     AT(command_durations)},
 	{COUNTER, "livefeed_http_answers_total", "Answers to HTTP requests and refused handshakes.",
      BY(http_answers, "code", status_names, METRIC_STATUSES)},
 	{COUNTER, "livefeed_origins_refused_total", "Requests and handshakes from pages of an origin that is not allowed.",

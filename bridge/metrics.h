@@ -31,7 +31,7 @@ enum metric_limit {
 	METRIC_LIMITS
 };
 
-enum metric_transport { METRIC_TRANSPORT_WEBSOCKET, METRIC_TRANSPORT_OTHER, METRIC_TRANSPORTS };
+enum metric_transport { METRIC_TRANSPORT_WEBSOCKET, METRIC_TRANSPORT_HTTP, METRIC_TRANSPORT_OTHER, METRIC_TRANSPORTS };
 
 /* Where what a client had missed came from; RESYNC: it was told that some is gone. */
 enum metric_resume { METRIC_RESUME_MEMORY, METRIC_RESUME_LOG, METRIC_RESUME_RESYNC, METRIC_RESUMES };
@@ -70,6 +70,18 @@ enum metric_query {
 	METRIC_QUERY_VALUE,
 	METRIC_QUERY_CALL,
 	METRIC_QUERIES
+};
+
+/* What became of calls. */
+enum metric_command {
+	METRIC_COMMAND_OK,
+	METRIC_COMMAND_REFUSED, /* by the function: its message was passed on */
+	METRIC_COMMAND_ERROR, /* any other error */
+	METRIC_COMMAND_FORBIDDEN,
+	METRIC_COMMAND_UNKNOWN,
+	METRIC_COMMAND_UNAVAILABLE,
+	METRIC_COMMAND_RATE_LIMITED,
+	METRIC_COMMANDS
 };
 
 /* How sessions ended: our close codes, or the client's own doing. */
@@ -150,6 +162,10 @@ struct metrics {
 	struct metric_histogram query_waits; /* for a free connection */
 	uint64_t query_failures[METRIC_QUERIES];
 	uint64_t queries_waiting; /* now */
+
+	uint64_t commands[METRIC_COMMANDS];
+	uint64_t command_retries;
+	struct metric_histogram command_durations; /* from the call to its result, or error */
 
 	/* the process */
 	uint64_t connections; /* of clients: sessions, HTTP, handshakes */

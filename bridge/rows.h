@@ -17,7 +17,7 @@
 
 /* The last row of each page. */
 struct rows_mark {
-	uint32_t flags; /* EVENT_MARK, and EVENT_PRUNED or EVENT_NOT_TICKER */
+	uint32_t flags; /* EVENT_MARK, and EVENT_PRUNED, EVENT_NOT_TICKER or EVENT_MORE */
 	int64_t id; /* everything up to here was returned */
 	char epoch[17];
 };

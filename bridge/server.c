@@ -126,12 +126,22 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
 		return is_refused(wsi, &status) ? status : websocket_confirm(server, wsi);
 	case LWS_CALLBACK_HTTP:
-		return is_refused(wsi, &status) ? status : http_request(server, wsi);
+		return is_refused(wsi, &status) ? status : http_request(server, wsi, client);
 	case LWS_CALLBACK_RAW_ADOPT: /* CONNECT: it would stay for ever */
 	case LWS_CALLBACK_RAW_RX:
-	case LWS_CALLBACK_HTTP_BODY:
-	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return -1;
+	case LWS_CALLBACK_HTTP_BODY:
+		return oneshot_body_part(wsi, client, in, len);
+	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+		return oneshot_body_end(server, wsi, client);
+	case LWS_CALLBACK_HTTP_WRITEABLE:
+		return oneshot_write(server, wsi, client);
+	case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
+	case LWS_CALLBACK_CLOSED_HTTP:
+		if (client) {
+			oneshot_gone(client);
+		}
+		return 0;
 	case LWS_CALLBACK_HTTP_FILE_COMPLETION:
 		return transport_completed(wsi) ? -1 : 0;
 	case LWS_CALLBACK_ESTABLISHED:

@@ -279,8 +279,8 @@ static void receive_open(struct session *session, const struct message *message)
 	case MESSAGE_UNSUBSCRIBE:
 		session_unsubscribe(session, message->ref, message->channel);
 		break;
-	case MESSAGE_CALL: /* commands come with a later issue: none is exposed yet */
-		session_error(session, message->ref, "unknown_command", "there is no such command", NULL);
+	case MESSAGE_CALL:
+		session_call(session, message);
 		break;
 	case MESSAGE_PING:
 		session_reply(session,

@@ -124,6 +124,7 @@ struct session_transport {
 	 * until then. It may only take a note: session and hub must not be called from inside it.
 	 */
 	void (*wake)(struct session *session, void *connection);
+	bool once; /* a session for each request: what a user may do a second is counted over all of his */
 };
 
 /* ---- the hub */
@@ -138,6 +139,8 @@ void hub_tick_clock(struct hub *hub, int64_t now_ms, int64_t wall_s);
 void hub_check_deadlines(struct hub *hub);
 /* Continues replays whose sessions have room; called each turn of the loop. True: more can be done at once. */
 bool hub_pump(struct hub *hub);
+/* Milliseconds until hub_pump has something to do, if nothing happens before; -1: nothing. */
+int64_t hub_wait_ms(const struct hub *hub);
 /* There is more for hub_pump to do at once: ask after the transports have flushed, which gives blocked replays room. */
 bool hub_busy(const struct hub *hub);
 /* Frees sessions that are CLOSED: the one point of the loop where that happens. */
@@ -146,6 +149,8 @@ void hub_sweep(struct hub *hub);
 /* The stream, from tail.c: events in order; the hub appends to the history and delivers. */
 void hub_event(struct hub *hub, struct event *event);
 void hub_advance(struct hub *hub, int64_t head); /* everything up to head was given */
+/* Of every transaction that events were given of, all were: results that waited for theirs are sent. */
+void hub_whole(struct hub *hub);
 /* The history changed (other epoch, or went back, or was pruned below what is needed): all subscriptions get resync with this reason; begins at head. */
 void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *reason);
 /* The database was lost or came back: `status` to all, pong's live. */

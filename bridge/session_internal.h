@@ -1,6 +1,6 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
- * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, snapshot.c.
+ * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, call.c, snapshot.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -34,6 +34,7 @@
 #include "session.h"
 #include "text.h"
 #include "user_index.h"
+#include "user_rates.h"
 #include "users.h"
 
 /* Bounds of this room; see where each is used for what happens at it. */
@@ -68,6 +69,7 @@
 #define AUTHORIZE_TRIES_MAX 3
 #define REFUSAL_KEPT_MS 1000
 #define REAUTHORIZED_KEPT 1024
+#define SHOWN_KEPT 4096
 #define PUMP_COST_MAX_NS 1000000
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
@@ -114,6 +116,7 @@ struct session {
 	struct session *doubt_prev, *doubt_next;
 	struct subscription *subscriptions;
 	struct request *attempts;
+	struct call *calls; /* in order; the first is being done */
 	struct request *token_waits; /* a token that cannot be judged yet; NULL: none */
 	struct held *held_first, *held_last;
 	size_t held_bytes;
@@ -134,6 +137,7 @@ struct session {
 	int64_t rate_at_ms;
 	int64_t rate_credit; /* thousandths of a message */
 	uint32_t n_subscriptions, n_attempts, n_blocked;
+	uint32_t n_calls, n_held; /* held: results that wait for their events */
 	uint16_t bad_messages, n_deferred;
 	uint16_t close_code;
 	uint8_t state;
@@ -145,6 +149,7 @@ struct session {
 	bool counted; /* in the hub's users */
 	bool doubted;
 	bool releasing; /* its held messages are being handled */
+	bool calling; /* its calls are being begun */
 };
 
 enum replay_state {
@@ -280,6 +285,12 @@ struct request {
 	struct authority *authority; /* of REQUEST_AUTHORIZE */
 	int64_t after; /* a page */
 	struct replay *replay; /* a recheck; NULL: no longer wanted */
+	struct call *call; /* REQUEST_CALL; its answer frees both where the session is gone */
+};
+
+struct shown { /* a transaction that the stream showed, and its last event so far */
+	uint64_t xid;
+	int64_t id;
 };
 
 struct match { /* one of an event's channels that has subscribers */
@@ -358,6 +369,13 @@ struct hub {
 		bool set;
 	} vouched;
 	uint64_t queued_bytes; /* in all outboxes */
+
+	struct call *calls_due, *calls_held; /* to be asked again; whose results wait for their events */
+	size_t calls_bytes; /* of all calls */
+	struct user_rates *rates; /* of calls that have no session of their own */
+	struct shown shown[SHOWN_KEPT]; /* a ring */
+	uint64_t n_shown, chance;
+	bool whole; /* of each transaction shown, all events were */
 
 	/* deliver.c's scratch: kept, so that an event costs no allocation but its frames */
 	uint64_t serial;
@@ -457,6 +475,19 @@ int64_t attempts_position(const struct session *session, int64_t up_to);
 struct request *request_new(struct hub *hub, enum request_kind kind, struct session *session);
 void request_free(struct request *request);
 uint32_t feed_rules(const struct feed *feed);
+
+/* ---- call.c */
+void session_call(struct session *session, const struct message *message);
+/* Rights are known again. */
+void calls_unpark(struct session *session);
+void calls_forget_session(struct session *session);
+/* The definitions were read for a call of an unknown name. */
+void call_answer_definitions(struct request *request, bool answered);
+bool call_is_known(const struct request *request);
+/* The stream showed an event, control events included. */
+void calls_show(struct hub *hub, const struct event *event);
+void calls_pump(struct hub *hub);
+void call_free(struct hub *hub, struct call *call);
 
 /* ---- recheck.c */
 /* The principal (or, if definitions is set, a definition) changed: ends what is no longer covered. */

@@ -92,6 +92,7 @@ bool setup_access(struct access *access, const struct config *config, char **err
 		.claim_user = config->claim_user,
 		.claim_units = config->claim_units,
 		.claim_roles = config->claim_roles,
+		.claim_db_role = config->claim_db_role,
 		.firehose_roles = (const char *const *)config->firehose_roles.items,
 		.n_firehose_roles = config->firehose_roles.n,
 	};

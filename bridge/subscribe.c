@@ -66,6 +66,7 @@ void request_free(struct request *request)
 	free(request->channel);
 	free(request->token);
 	principal_unref(request->claimed);
+	call_free(request->hub, request->call);
 	free(request);
 }
 
@@ -308,7 +309,9 @@ void attempts_answer_feeds(struct request *attempts, bool answered)
 		struct request *attempt = attempts;
 		attempts = attempt->feed_next;
 		attempt->reloaded = true;
-		if (answer_unwanted(attempt))
+		if (attempt->kind == REQUEST_CALL)
+			call_answer_definitions(attempt, answered);
+		else if (answer_unwanted(attempt))
 			; /* and gone */
 		else if (!answered)
 			refuse_unavailable(attempt);
@@ -320,6 +323,8 @@ void attempts_answer_feeds(struct request *attempts, bool answered)
 static bool has_feed(const struct request *attempt)
 {
 	struct channel_name name;
+	if (attempt->kind == REQUEST_CALL)
+		return call_is_known(attempt);
 	return attempt->session != NULL && channel_parse(attempt->channel, strlen(attempt->channel), &name) &&
 	       catalog_feed(attempt->hub->catalog, name.feed) != NULL;
 }
@@ -359,6 +364,8 @@ void attempts_unpark(struct session *session)
 	while (session->state == SESSION_OPEN && !session->doubted && session->hub->authority_known &&
 	       (attempt = first_parked(session)) != NULL)
 		attempt_judge(attempt);
+	if (!session->doubted && session->hub->authority_known)
+		calls_unpark(session);
 }
 
 /* ---- 2. cursor */
@@ -648,6 +655,7 @@ int64_t attempts_position(const struct session *session, int64_t up_to)
 void session_forget(struct session *session)
 {
 	token_wait_end(session);
+	calls_forget_session(session);
 	while (session->attempts != NULL) {
 		struct request *attempt = session->attempts;
 		session->attempts = attempt->next;

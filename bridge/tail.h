@@ -28,8 +28,11 @@ struct tail_events { /* all on the loop */
 	void (*restart)(void *arg, const char *epoch, int64_t head, const char *reason);
 	/* The next event, in order, control events included; whoever keeps it takes a reference. */
 	void (*event)(void *arg, struct event *event);
-	/* All up to head was given; called at the end of each page or part of one: flush before the loop goes on. */
-	void (*advance)(void *arg, int64_t head);
+	/*
+	 * All up to head was given; called at the end of each page or part of one: flush before the loop goes on. whole: of every transaction
+	 * that events were given of, all were.
+	 */
+	void (*advance)(void *arg, int64_t head, bool whole);
 	/* Connected and reading, or not. why: one line for the log. */
 	void (*live)(void *arg, bool live, const char *why);
 	/* Definitions or keys have to be read again (at start, after a control event, or when look() says so). The tail goes on only after

@@ -23,6 +23,8 @@
  * Connections beyond --max-connections: to ask for /healthz and the like, and for WebSockets that are told that there are too many.
  */
 #define SPARE_CONNECTIONS 256
+/* Of a token, in whatever way it comes. */
+#define TOKEN_MAX_BYTES 65536
 /* For the client to close in turn, or to take what is left for it. */
 #define CLOSE_WAIT_S 4
 
@@ -35,6 +37,7 @@ struct client {
 	uint32_t message_len, message_size;
 	bool dirty;
 	bool close_sent; /* our close frame is out; nothing may follow */
+	struct oneshot *oneshot; /* a plain HTTP request that a session answers; NULL: none */
 	bool deadline; /* the connection ends within CLOSE_WAIT_S */
 	int64_t pinged_ms; /* after it was last heard: it is asked whether it is there */
 	uint64_t confirmed, ping_at; /* bytes that its kernel has confirmed; after so many the ping was sent */
@@ -86,6 +89,8 @@ char *upgrade_token(char *offered);
 bool upgrade_test(struct server *server);
 
 /* websocket.c: return values are those of libwebsockets' callbacks. */
+/* The token that came with a request, by the first carrier that has one; NULL: none. Points into buffer. */
+const char *transport_token(struct lws *wsi, char *buffer, size_t size);
 int websocket_confirm(struct server *server, struct lws *wsi);
 int websocket_established(struct server *server, struct lws *wsi, struct client *client);
 int websocket_receive(struct server *server, struct client *client, const char *in, size_t len);
@@ -102,7 +107,7 @@ void flush_unmark(struct server *server, struct client *client);
 void flush_all(struct server *server);
 
 /* http.c */
-int http_request(struct server *server, struct lws *wsi);
+int http_request(struct server *server, struct lws *wsi, struct client *client);
 /* A whole answer. end: the connection is closed after it. headers: further lines, each with its CRLF, or "". */
 int http_answer(struct lws *wsi, int status, const char *type, const char *headers, const char *body, size_t len,
                 bool end);
@@ -112,6 +117,33 @@ int http_error(struct lws *wsi, int status, const char *code, const char *messag
 int http_refuse_origin(struct lws *wsi, bool end);
 /* The header lines that say which pages may read an answer; in all that http_answer makes. */
 void http_cors(struct lws *wsi, char to[CORS_MAX_BYTES]);
+
+/* The status that goes with an error code of PROTOCOL.md, and the further headers that go with a status of an error. */
+int http_status(const char *code);
+const char *http_error_headers(int status);
+
+/*
+ * oneshot.c: requests that a session answers. Return values are those of libwebsockets' callbacks.
+ *
+ * oneshot_body: the body is read, then ready is called with it (bytes NULL: of no bytes) and a copy of about; it answers, or calls
+ * oneshot_begin. oneshot_begin: message is what a WebSocket would send; the first frame that is a result, snapshot, value or error is the
+ * answer. The token is the request's.
+ */
+struct oneshot;
+typedef int (*oneshot_ready)(struct server *server, struct lws *wsi, struct client *client, const char *about,
+                             struct text body);
+int oneshot_body(struct server *server, struct lws *wsi, struct client *client, const char *about, oneshot_ready ready);
+int oneshot_body_part(struct lws *wsi, struct client *client, const char *in, size_t len);
+int oneshot_body_end(struct server *server, struct lws *wsi, struct client *client);
+int oneshot_begin(struct server *server, struct lws *wsi, struct client *client, struct text message);
+/* The connection can be written to: answers, once there is an answer. */
+int oneshot_write(struct server *server, struct lws *wsi, struct client *client);
+/* The connection is gone, or takes another request. */
+void oneshot_gone(struct client *client);
+
+/* post.c: POST /call/NAME; path begins with that. end: the request brings a body. */
+bool post_owns(const char *path);
+int post_request(struct server *server, struct lws *wsi, struct client *client, const char *path, bool end);
 
 /* monitor.c: /metrics */
 int monitor_metrics(struct server *server, struct lws *wsi);

@@ -26,7 +26,6 @@
 #include "request.h"
 #include "users.h"
 
-#define TOKEN_MAX_BYTES 65536
 #define CLOSE_REASON_MAX_BYTES 123
 #define MESSAGE_FIRST_BYTES 1024
 /* WebSockets beyond --max-connections that are told so at one time, by a close code that a page can read; more get 503. */
@@ -39,7 +38,7 @@ static void wake(struct session *session, void *connection)
 	flush_mark(lws_context_user(lws_get_context(client->wsi)), client);
 }
 
-static const struct session_transport transport = {"websocket", wake};
+static const struct session_transport transport = {.name = "websocket", .wake = wake};
 
 /* ---- the handshake */
 
@@ -90,8 +89,7 @@ int websocket_confirm(struct server *server, struct lws *wsi)
 	return 1;
 }
 
-/* The token that came with the handshake, by the first carrier that has one; NULL: none. Points into buffer. */
-static const char *handshake_token(struct lws *wsi, char *buffer, size_t size)
+const char *transport_token(struct lws *wsi, char *buffer, size_t size)
 {
 	const char *token = NULL;
 	if (transport_header(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, buffer, size) > 0) {
@@ -159,7 +157,7 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	if (!client->session) {
 		return websocket_close(server, client, CLOSE_GOING_AWAY, "shutting down") ? 0 : -1;
 	}
-	const char *token = handshake_token(wsi, buffer, sizeof buffer);
+	const char *token = transport_token(wsi, buffer, sizeof buffer);
 	if (token) {
 		session_authenticate(client->session, token, strlen(token));
 		memset(buffer, 0, sizeof buffer); /* no token stays behind */

@@ -373,6 +373,9 @@ static void define_feeds(const char *without, const struct feed *instead)
 			catalog_load_feed(load, &usual_feeds[i]);
 	if (instead != NULL)
 		catalog_load_feed(load, instead);
+	struct text approver = text("approver");
+	catalog_load_command(load, text("move_card"), NULL, 0);
+	catalog_load_command(load, text("approve"), &approver, 1);
 	struct text channels[] = {text("requests:unit:{1}"), text("notices:user:{user}"), text("requests:unit:9")};
 	catalog_load_path(load, text("/ws/requests/{1}/"), channels, 3);
 	catalog_load_commit(world.catalog, load);
@@ -462,7 +465,7 @@ static void note_wake(struct session *session, void *connection)
 	((struct client *)connection)->wakes++;
 }
 
-static const struct session_transport note_transport = {"note", note_wake};
+static const struct session_transport note_transport = {.name = "note", .wake = note_wake};
 
 static char *token_for(const char *user, const char *claims)
 {

@@ -265,8 +265,6 @@ static void test_messages(void)
 	is_str(next(&a), "{\"type\":\"pong\",\"cursor\":\"0000aaaa-100\",\"live\":false}", "pong without ref, not live");
 	hub_live(world.hub, true);
 	is_str(next(&a), "{\"type\":\"status\",\"live\":true}", "and found");
-	send_text(&a, "{\"type\":\"call\",\"ref\":1,\"name\":\"move_card\",\"args\":{}}");
-	ok(strstr(next(&a), "\"ref\":1,\"code\":\"unknown_command\"") != NULL, "no commands yet");
 
 	for (int i = 0; i < 3; i++) {
 		send_text(&a, i == 0 ? "nonsense" : "{\"type\":\"dance\",\"ref\":2}");

@@ -186,6 +186,32 @@ describe('tokens', () => {
     await accepted(before_);
   });
 
+  it('takes tokens of a former key for an hour, and no longer', async () => {
+    const former = await db.token('42', { units: [7] });
+    await accepted(former);
+    await db.query('SELECT livefeed.rotate_key()');
+    const present = await db.token('42', { units: [7] });
+    const stays = await open({ token: former });
+    await accepted(present);
+    await accepted(former);
+    await db.query(`UPDATE livefeed.key SET rotated_at = rotated_at - interval '59 minutes'`);
+    await accepted(former);
+    await db.query(`UPDATE livefeed.key SET rotated_at = rotated_at - interval '1 minute'`); // nobody tells the bridge
+    let error;
+    await until('the bridge to let go of the former key', async () => {
+      const client = await open({ token: former, welcome: false });
+      const frame = await client.next((each) => ['welcome', 'error'].includes(each.type));
+      error = frame.message;
+      await client.leave();
+      return frame.type === 'error';
+    });
+    assert.equal(error, "token's kid names no known key");
+    await refused(former);
+    await accepted(present);
+    assert.equal(stays.closed, null, 'who is there stays until exp');
+    await stays.leave();
+  });
+
   it('verifies HS256, HS384 and HS512 with the database\'s own key', async () => {
     const [{ kid, secret }] = await db.query('SELECT kid, secret FROM livefeed.keys LIMIT 1');
     for (const alg of ['HS256', 'HS384', 'HS512']) {

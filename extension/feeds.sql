@@ -52,10 +52,8 @@ BEGIN
 	IF retain IS NULL OR durable IS NULL OR latest_only IS NULL THEN
 		RAISE EXCEPTION 'retain, durable and latest_only must not be null' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	IF retain OR latest_only THEN
-		RAISE EXCEPTION '%', CASE
-				WHEN retain THEN 'retain => true is not supported yet'
-				ELSE 'latest_only => true is not supported yet' END
+	IF latest_only THEN
+		RAISE EXCEPTION 'latest_only => true is not supported yet'
 			USING ERRCODE = 'feature_not_supported';
 	END IF;
 
@@ -64,6 +62,7 @@ BEGIN
 		ON CONFLICT ON CONSTRAINT declared_pkey DO UPDATE
 		SET entity = excluded.entity, roles = excluded.roles, retain = excluded.retain,
 			durable = excluded.durable, latest_only = excluded.latest_only;
+	PERFORM livefeed.forget_retained(feed, retain, durable);
 	PERFORM livefeed.definitions_changed();
 END
 $$;
@@ -139,6 +138,7 @@ DECLARE
 BEGIN
 	DELETE FROM livefeed.declared d WHERE d.feed = hide.name;
 	hidden := FOUND;
+	PERFORM livefeed.forget_retained(name, false, false);
 	DELETE FROM livefeed.exposed_path p WHERE p.path = hide.name;
 	hidden := hidden OR FOUND;
 	DELETE FROM livefeed.exposed e WHERE e.name = hide.name;

@@ -109,18 +109,24 @@ frame_append_row(Renderer *renderer, const Watch *watch, TupleTableSlot *row)
 	appendStringInfoCharMacro(buf, '}');
 }
 
-void
+int
 frame_end(StringInfo frame, Renderer *renderer)
 {
+	int			len;
+
 	/* The renderer looks between values: the last one, and our brace, are still to be counted. */
 	if (frame->len >= renderer->end && frame->len > renderer->start + strlen("null"))
 		renderer->too_large = true;
 	if (renderer->too_large)
 	{
 		frame->len = renderer->start;
-		append(frame, "null,\"too_large\":true");
+		append(frame, "null");
 	}
+	len = frame->len - renderer->start;
+	if (renderer->too_large)
+		append(frame, ",\"too_large\":true");
 	appendStringInfoCharMacro(frame, '}');
+	return len;
 }
 
 /* frame_text(frame bytea): the frame as text of this database, whatever its encoding */

@@ -30,7 +30,7 @@ extern void frame_begin_data(StringInfo frame, TimestampTz at, Renderer *rendere
 /* Appends what the watch publishes of a row, as a JSON object; null for NULL. Of snapshots, too. */
 extern void frame_append_row(Renderer *renderer, const Watch *watch, TupleTableSlot *row);
 
-/* Puts null in place of data that got too large, and closes the frame. */
-extern void frame_end(StringInfo frame, Renderer *renderer);
+/* Puts null in place of data that got too large, and closes the frame; how long the data are. */
+extern int	frame_end(StringInfo frame, Renderer *renderer);
 
 #endif							/* LIVEFEED_FRAME_H */

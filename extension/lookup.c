@@ -40,6 +40,7 @@
 #include "guard.h"
 #include "livefeed.h"
 #include "lookup.h"
+#include "retain.h"
 #include "scope.h"
 #include "text.h"
 #include "watch.h"
@@ -462,10 +463,14 @@ look_up_event(const char *feed, const char *key, char **unit, ArrayType **users)
 	MemoryContext spi;
 	Scope		scope = {0};
 	ArrayType  *found_users = NULL;
+	DeclaredFeed declared;
 	bool		found;
 
 	if (*key == '\0' || strlen(key) > SCOPE_MAX_BYTES)
 		return "spelling";
+	if (feed_get_declared(feed, &declared) && declared.retain &&
+		retain_find(feed, declared.durable, key, unit, users))
+		return "found";
 	SPI_connect();
 	found = find_event(feed, key, &scope, &found_users);
 	spi = MemoryContextSwitchTo(caller);

@@ -45,6 +45,7 @@
 #include "livefeed.h"
 #include "lookup.h"
 #include "plan.h"
+#include "retain.h"
 #include "scope.h"
 #include "text.h"
 #include "watch.h"
@@ -63,6 +64,7 @@ typedef enum SnapshotScope
 	SNAPSHOT_USER,
 	SNAPSHOT_ROW,
 	SNAPSHOT_ALL,
+	SNAPSHOT_OPEN,				/* all, less what a declared feed has for units or users */
 } SnapshotScope;
 
 typedef struct Taking
@@ -77,7 +79,8 @@ typedef struct Taking
 	BatchLast	last;
 	Datum		seen;
 	List	   *key_columns;	/* of const char *; NIL: none */
-	StringInfoData data;		/* UTF-8 */
+	StringInfoData data;		/* UTF-8, as keys are */
+	StringInfoData keys;		/* empty: none */
 	bool		truncated;
 } Taking;
 
@@ -247,6 +250,7 @@ make_condition(Condition *condition, const Taking *taking, Relation relation, co
 		case SNAPSHOT_ROW:
 			return row_condition(condition, relation, watch, taking->value);
 		case SNAPSHOT_ALL:
+		case SNAPSHOT_OPEN:
 			condition_init(condition, 0);
 			return NULL;
 	}
@@ -280,7 +284,7 @@ is_in_scope(const Taking *taking, Relation relation, const Watch *watch, TupleTa
 	Scope		scope;
 	char	   *problem;
 
-	if (taking->scope == SNAPSHOT_ALL)
+	if (taking->scope == SNAPSHOT_ALL || taking->scope == SNAPSHOT_OPEN)
 		return true;
 	if (taking->scope == SNAPSHOT_ROW)
 		return strcmp(scope_key(watch, row), taking->value) == 0;
@@ -394,6 +398,26 @@ snapshot_table(Taking *taking, Oid relation_oid)
 	lookup_leave_owner(&former);
 }
 
+/* ---------- a declared feed ---------- */
+
+static void
+snapshot_declared(Taking *taking, const DeclaredFeed *declared)
+{
+	static const RetainScope scopes[] = {RETAIN_UNIT, RETAIN_USER, RETAIN_KEY, RETAIN_ALL, RETAIN_OPEN};
+
+	if (taking->value != NULL && (*taking->value == '\0' || strlen(taking->value) > SCOPE_MAX_BYTES))
+		taking->status = "spelling";
+	else if (declared->retain)
+		taking->truncated = !retain_read(taking->feed, declared->durable, scopes[taking->scope], taking->value,
+										 &taking->data, &taking->keys, SNAPSHOT_MAX_BYTES);
+	else
+	{
+		/* Events that are gone are no state. */
+		appendStringInfoString(&taking->data, "[]");
+		appendStringInfoString(&taking->keys, "[]");
+	}
+}
+
 /* ---------- together ---------- */
 
 /* Where in the order of events the active snapshot stands. */
@@ -426,23 +450,23 @@ lock_tables(Oid relation)
 static SnapshotScope
 scope_argument(FunctionCallInfo fcinfo)
 {
-	static const char *const names[] = {"unit", "user", "row", "all"};
+	static const char *const names[] = {"unit", "user", "row", "all", "open"};
 	char	   *name = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
 		if (strcmp(name, names[i]) != 0)
 			continue;
-		if ((i == SNAPSHOT_ALL) != PG_ARGISNULL(2))
+		if ((i >= SNAPSHOT_ALL) != PG_ARGISNULL(2))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("scope \"%s\" %s", name, i == SNAPSHOT_ALL ? "has no value" : "needs a value")));
+					 errmsg("scope \"%s\" %s", name, i >= SNAPSHOT_ALL ? "has no value" : "needs a value")));
 		return (SnapshotScope) i;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid scope \"%s\"", name),
-			 errhint("It is unit, user, row or all.")));
+			 errhint("It is unit, user, row, all or open.")));
 	return SNAPSHOT_ALL;		/* keep compiler quiet */
 }
 
@@ -497,7 +521,9 @@ answer(FunctionCallInfo fcinfo, const Taking *taking)
 			values[ANSWER_KEY_COLUMNS] = names_array(taking->key_columns);
 		values[ANSWER_DATA] = text_of_json(&taking->data);
 		values[ANSWER_TRUNCATED] = BoolGetDatum(taking->truncated);
-		nulls[ANSWER_KEYS] = true;
+		nulls[ANSWER_KEYS] = taking->keys.len == 0;
+		if (taking->keys.len > 0)
+			values[ANSWER_KEYS] = text_of_json(&taking->keys);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
@@ -507,26 +533,33 @@ Datum
 livefeed_snapshot(PG_FUNCTION_ARGS)
 {
 	Taking		taking = {0};
+	DeclaredFeed declared;
+	bool		is_declared;
 	Oid			relation;
 	Oid			trigger;
-	char	   *entity;
 
 	taking.feed = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	taking.scope = scope_argument(fcinfo);
 	taking.value = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	initStringInfo(&taking.data);
+	initStringInfo(&taking.keys);
 
-	relation = feed_is_declared(taking.feed, &entity) ? InvalidOid : watch_find_feed(taking.feed, &trigger);
-	if (!OidIsValid(relation))
-		taking.status = "no_feed";
-	else
+	is_declared = feed_get_declared(taking.feed, &declared);
+	relation = is_declared ? InvalidOid : watch_find_feed(taking.feed, &trigger);
+	if (!is_declared && !OidIsValid(relation))
 	{
-		lock_tables(livefeed_relation("ticks"));
-		lock_tables(relation);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		find_place(&taking);
-		snapshot_table(&taking, relation);
-		PopActiveSnapshot();
+		taking.status = "no_feed";
+		return answer(fcinfo, &taking);
 	}
+	lock_tables(livefeed_relation("ticks"));
+	if (!is_declared)
+		lock_tables(relation);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	find_place(&taking);
+	if (is_declared)
+		snapshot_declared(&taking, &declared);
+	else
+		snapshot_table(&taking, relation);
+	PopActiveSnapshot();
 	return answer(fcinfo, &taking);
 }

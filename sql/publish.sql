@@ -39,7 +39,6 @@ SELECT livefeed.declare_feed('No');
 SELECT livefeed.declare_feed(NULL);
 SELECT livefeed.declare_feed('x', entity => 'a b');
 SELECT livefeed.declare_feed('x', roles => '{NULL}');
-SELECT livefeed.declare_feed('x', retain => true);
 SELECT livefeed.declare_feed('x', durable => NULL);
 SELECT livefeed.declare_feed('x', latest_only => true);
 CREATE TABLE t (id int PRIMARY KEY);

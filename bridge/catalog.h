@@ -17,6 +17,7 @@ struct feed {
 	bool has_users;
 	bool durable;
 	bool latest_only;
+	bool transient_children; /* some feed that is not durable has it as parent */
 	int n_key_columns; /* 1 for a declared feed; a row channel has as many values */
 	char **roles; /* who may subscribe; none: every member of the unit */
 	size_t n_roles;

@@ -56,9 +56,9 @@ static const struct statement {
 	[JOB_ROW] = {CLASS_LIGHT, METRIC_QUERY_ROW, "SELECT status, unit, users FROM livefeed.row_scope($1, $2)", 2,
                  QUERY_TIMEOUT_MS, NULL},
 	[JOB_CURSOR] = {CLASS_LIGHT, METRIC_QUERY_CURSOR,
-                    "SELECT livefeed.check_cursor($1, $2), "
+                    "SELECT livefeed.check_cursor($1, $2, $3), "
                     "pg_catalog.split_part(livefeed.cursor(), '-', 2)::pg_catalog.int8",
-                    2, QUERY_TIMEOUT_MS, NULL},
+                    3, QUERY_TIMEOUT_MS, NULL},
 	[JOB_PAGE] = {CLASS_LIGHT, METRIC_QUERY_PAGE,
                   "SELECT " ROWS_COLUMNS " FROM livefeed.read($1, " PAGE_ROWS ", $2, " PAGE_BYTES ")", 2,
                   PAGE_TIMEOUT_MS, STATEMENT_TIMEOUT},
@@ -249,11 +249,12 @@ static void ask_row(void *arg, struct request *request, const char *feed, const 
 	submit(arg, job);
 }
 
-static void ask_cursor(void *arg, struct request *request, const char *epoch, int64_t id)
+static void ask_cursor(void *arg, struct request *request, const char *epoch, int64_t id, bool transient)
 {
 	struct job *job = database_job(JOB_CURSOR, request);
 	set_string(job, 0, epoch);
 	set_id(job, 1, id);
+	set_string(job, 2, transient ? "true" : "false");
 	submit(arg, job);
 }
 

@@ -73,6 +73,8 @@ static void answer_cursor(struct database *database, struct job *job, const PGre
 		cursor = CURSOR_OK;
 	} else if (status.len == 6 && memcmp(status.bytes, "pruned", 6) == 0) {
 		cursor = CURSOR_PRUNED;
+	} else if (status.len == 14 && memcmp(status.bytes, "transient_lost", 14) == 0) {
+		cursor = CURSOR_TRANSIENT_LOST;
 	}
 	if (database->head) {
 		database->head(database->head_arg, head);

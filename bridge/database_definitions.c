@@ -119,7 +119,7 @@ static const struct step {
 	int64_t timeout_ms;
 	bool (*take)(struct slot *slot, PGresult *result); /* false: malformed, or out of memory */
 } steps[] = {
-	{"reading livefeed.feeds", DEFINITIONS_FEEDS_SQL, 8, DEFINITIONS_TIMEOUT_MS, take_feeds},
+	{"reading livefeed.feeds", DEFINITIONS_FEEDS_SQL, 9, DEFINITIONS_TIMEOUT_MS, take_feeds},
 	{"reading livefeed.paths", DEFINITIONS_PATHS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_paths},
 	{"reading livefeed.keys", DEFINITIONS_KEYS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_keys},
 	{"livefeed.authority", DEFINITIONS_AUTHORITY_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_authority},

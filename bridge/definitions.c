@@ -24,6 +24,7 @@ static bool take_feed(struct catalog_load *load, const PGresult *result, int row
 		.durable = rows_bool(result, row, 4),
 		.latest_only = rows_bool(result, row, 5),
 		.n_key_columns = rows_int4(result, row, 6),
+		.transient_children = rows_bool(result, row, 8),
 	};
 	size_t n = 0;
 	bool ok = feed.name && rows_text_array(rows_text(result, row, 7), roles, size, &n);

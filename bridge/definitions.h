@@ -14,7 +14,9 @@
 
 /* One query each; results binary, to be taken in this order. */
 #define DEFINITIONS_FEEDS_SQL                                                                                          \
-	"SELECT feed, declared, has_unit, has_users, durable, latest_only, key_columns, roles FROM livefeed.feeds"
+	"SELECT f.feed, f.declared, f.has_unit, f.has_users, f.durable, f.latest_only, f.key_columns, f.roles, "           \
+	"f.feed OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT c.parent_feed FROM livefeed.feeds AS c WHERE NOT c.durable)) "    \
+	"FROM livefeed.feeds AS f"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
 #define DEFINITIONS_COMMANDS_SQL "SELECT name, roles FROM livefeed.commands"
 #define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"

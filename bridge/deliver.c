@@ -83,6 +83,11 @@ static size_t find_matches(struct hub *hub, const struct event *event, const str
 	return n;
 }
 
+bool feed_is_lossy(const struct feed *feed, enum scope scope)
+{
+	return feed != NULL && (!feed->durable || (scope == SCOPE_ROW && feed->transient_children));
+}
+
 static bool in_users(const struct text *users, uint32_t n, struct text user)
 {
 	for (uint32_t i = 0; users != NULL && i < n; i++)
@@ -307,12 +312,23 @@ static void deliver_resync(struct hub *hub, const struct event *event)
 	}
 }
 
+static void lose_channel(struct channel *channel, void *arg)
+{
+	const struct resync *resync = arg;
+	if (feed_is_lossy(catalog_feed(resync->hub->catalog, channel->feed), channel->scope))
+		resync_channel(channel, arg);
+}
+
 /* ---- one event */
 
 void hub_deliver(struct hub *hub, const struct event *event)
 {
-	if (event->flags & EVENT_CONTROL)
+	if (event->flags & EVENT_CONTROL) {
+		struct resync resync = {hub, event, "transient_lost", false};
+		if (event_is_transient_lost(event))
+			route_each(hub->route, (struct text){NULL, 0}, lose_channel, &resync);
 		return;
+	}
 	if (event->flags & EVENT_RESYNC) {
 		deliver_resync(hub, event);
 		return;

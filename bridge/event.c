@@ -72,6 +72,13 @@ struct event *event_new(const struct event *template_event)
 	return event;
 }
 
+bool event_is_transient_lost(const struct event *event)
+{
+	static const char kind[] = "transient_lost";
+	return (event->flags & EVENT_CONTROL) && event->feed.len == sizeof(kind) - 1 &&
+	       memcmp(event->feed.bytes, kind, sizeof(kind) - 1) == 0;
+}
+
 struct event *event_ref(struct event *event)
 {
 	event->refs++;

@@ -5,6 +5,7 @@
 #ifndef LIVEFEED_EVENT_H
 #define LIVEFEED_EVENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,8 @@ struct event {
 
 /* Copies all that the template points to into one new event with one reference. NULL: out of memory. */
 struct event *event_new(const struct event *template_event);
+/* A control event: transient events are gone that stood before it or in its place. */
+bool event_is_transient_lost(const struct event *event);
 struct event *event_ref(struct event *event);
 void event_unref(struct event *event);
 

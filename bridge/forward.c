@@ -38,7 +38,7 @@ void tail_restart(struct tail *tail, const char *epoch, int64_t head, const char
 /* Of the control events, these tell all there is to know. */
 static bool says_all(struct text kind)
 {
-	static const char *const kinds[] = {"disconnect", "reauthorize"};
+	static const char *const kinds[] = {"disconnect", "reauthorize", "transient_lost"};
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		if (kind.len == strlen(kinds[i]) && memcmp(kind.bytes, kinds[i], kind.len) == 0) {
 			return true;

@@ -99,7 +99,7 @@ uint64_t history_mask(uint64_t channel_hash)
 uint64_t history_filter(const struct event *event)
 {
 	if (event->flags & EVENT_CONTROL)
-		return 0;
+		return event_is_transient_lost(event) ? UINT64_MAX : 0;
 	if (event->flags & EVENT_RESYNC)
 		return UINT64_MAX;
 	uint64_t filter = 0;

@@ -83,7 +83,7 @@ void page_forget(struct hub *hub, bool all)
 		link = &(*link)->next;
 	forget_from(hub, link);
 	if (all)
-		hub->vouched.set = false;
+		hub->vouched[0].set = hub->vouched[1].set = false;
 }
 
 /* The newest stays, whatever its size: it is in use anyway. */
@@ -114,17 +114,18 @@ struct page *page_find(const struct hub *hub, struct text feed, int64_t after)
 	return best;
 }
 
-bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor)
+bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor, bool transient)
 {
-	return hub->vouched.set && hub->vouched.restarts == hub->restarts &&
-	       hub->now_ms - hub->vouched.at_ms < VOUCHED_MS && cursor->id >= hub->vouched.id &&
-	       cursor->id <= history_head(hub->history) && strcmp(cursor->epoch, history_epoch(hub->history)) == 0;
+	const struct vouched *vouched = &hub->vouched[transient];
+	return vouched->set && vouched->restarts == hub->restarts && hub->now_ms - vouched->at_ms < VOUCHED_MS &&
+	       cursor->id >= vouched->id && cursor->id <= history_head(hub->history) &&
+	       strcmp(cursor->epoch, history_epoch(hub->history)) == 0;
 }
 
-void cursor_vouch(struct hub *hub, const struct cursor *cursor)
+void cursor_vouch(struct hub *hub, const struct cursor *cursor, bool transient)
 {
-	if (strcmp(cursor->epoch, history_epoch(hub->history)) == 0 && !cursor_is_vouched(hub, cursor))
-		hub->vouched = (struct vouched){cursor->id, hub->now_ms, hub->restarts, true};
+	if (strcmp(cursor->epoch, history_epoch(hub->history)) == 0 && !cursor_is_vouched(hub, cursor, transient))
+		hub->vouched[transient] = (struct vouched){cursor->id, hub->now_ms, hub->restarts, true};
 }
 
 /* ---- asking */

@@ -221,16 +221,19 @@ static bool replay_event(struct hub *hub, struct replay *replay, const struct fe
 	struct session *session = subscription->session;
 	const struct channel *channel = subscription->channel;
 	*budget_ns -= EVENT_COST_NS;
-	if ((event->flags & EVENT_CONTROL) || (subscription->seen != NULL && subscription_has_seen(subscription, event)))
+	bool lost = event_is_transient_lost(event) && feed_is_lossy(feed, channel->scope);
+	if (((event->flags & EVENT_CONTROL) && !lost) ||
+	    (subscription->seen != NULL && subscription_has_seen(subscription, event)))
 		return true;
-	if (event->flags & EVENT_RESYNC) {
-		if (!text_equal(event->feed, channel->feed) &&
+	if (lost || (event->flags & EVENT_RESYNC)) {
+		if (!lost && !text_equal(event->feed, channel->feed) &&
 		    !(channel->scope == SCOPE_ROW && text_equal(event->parent_feed, channel->feed)))
 			return true;
 		if (!has_room(session, channel->name.len + RESYNC_REASON_MAX_BYTES + tail_bytes))
 			return false;
-		char reason[RESYNC_REASON_MAX_BYTES];
-		resync_reason(event, reason);
+		char reason[RESYNC_REASON_MAX_BYTES] = "transient_lost";
+		if (!lost)
+			resync_reason(event, reason);
 		session_reply(session, resync_frame(channel, epoch, event->id, reason));
 		return true;
 	}

@@ -61,8 +61,8 @@ struct session_backend {
 	void *arg;
 	/* row_scope(feed, key) -> hub_answer_row */
 	void (*row_scope)(void *arg, struct request *request, const char *feed, const char *key, size_t key_len);
-	/* look(): the database's head -> tail reads up to it; check_cursor(epoch, id) -> hub_answer_cursor */
-	void (*check_cursor)(void *arg, struct request *request, const char *epoch, int64_t id);
+	/* look(): the database's head -> tail reads up to it; check_cursor(epoch, id, transient) -> hub_answer_cursor */
+	void (*check_cursor)(void *arg, struct request *request, const char *epoch, int64_t id, bool transient);
 	/* read(after_id, max, feed): one page of the events of feed or with it as parent_feed -> hub_answer_page */
 	void (*read_page)(void *arg, struct request *request, int64_t after_id, const char *feed);
 	/* reload the definitions now (a channel names an unknown feed) -> hub_answer_definitions. Coalesced by the backend. */
@@ -114,7 +114,8 @@ struct call_answer { /* borrowed */
 	uint64_t xid;
 	bool wrote, events; /* wrote: xid is set */
 };
-enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_UNAVAILABLE };
+/* TRANSIENT_LOST: only where the channel may bring transient events. */
+enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_TRANSIENT_LOST, CURSOR_UNAVAILABLE };
 
 /* Transport: told that a session has output, or is to close. */
 struct session_transport {

@@ -268,6 +268,7 @@ struct request {
 	struct cursor since;
 	const char *refused; /* why the cursor cannot be resumed; NULL: it can */
 	bool has_since, snapshot;
+	bool transient; /* its channel may bring transient events */
 	bool cursor_known; /* asked for and answered, in this many-eth restart of the hub */
 	bool reloaded; /* definitions were read again for it */
 	uint8_t cursor_asks, row_asks;
@@ -367,7 +368,7 @@ struct hub {
 		int64_t at_ms;
 		uint64_t restarts;
 		bool set;
-	} vouched;
+	} vouched[2]; /* [1]: for transient events, too */
 	uint64_t queued_bytes; /* in all outboxes */
 
 	struct call *calls_due, *calls_held; /* to be asked again; whose results wait for their events */
@@ -500,6 +501,8 @@ void recheck_answer(struct hub *hub, struct request *request, enum row_status st
 #define RESYNC_REASON_MAX_BYTES 64
 void resync_reason(const struct event *event, char reason[RESYNC_REASON_MAX_BYTES]);
 void hub_deliver(struct hub *hub, const struct event *event);
+/* May transient events go to channels of this scope of a feed? */
+bool feed_is_lossy(const struct feed *feed, enum scope scope);
 /* Does this event go to that channel? *by_parent: as a child's event on the parent's row channel. */
 bool event_matches(const struct event *event, const struct channel *channel, bool *by_parent);
 /* A new `resync` for that channel; NULL: out of memory. */
@@ -550,7 +553,7 @@ struct page *page_find(const struct hub *hub, struct text feed, int64_t after);
 /* Lets go of those kept for too long, or all. */
 void page_forget(struct hub *hub, bool all);
 /* A cursor that is known to be good without asking; the database has just said so of one. */
-bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor);
-void cursor_vouch(struct hub *hub, const struct cursor *cursor);
+bool cursor_is_vouched(const struct hub *hub, const struct cursor *cursor, bool transient);
+void cursor_vouch(struct hub *hub, const struct cursor *cursor, bool transient);
 
 #endif

@@ -282,8 +282,10 @@ void attempt_judge(struct request *attempt)
 	struct channel_name name;
 	attempt->wait = ATTEMPT_ASKED;
 	const struct feed *feed;
-	if (judge(attempt, &name, &feed))
+	if (judge(attempt, &name, &feed)) {
+		attempt->transient = feed_is_lossy(feed, name.scope);
 		attempt_cursor(attempt);
+	}
 }
 
 /* True: nobody waits for this answer any more, and the attempt is gone. */
@@ -381,7 +383,7 @@ static void attempt_cursor(struct request *attempt)
 	struct hub *hub = attempt->hub;
 	bool asked = attempt->cursor_known && attempt->restarts == hub->restarts;
 	if (!attempt->has_since || attempt->refused != NULL || asked || cursor_in_memory(hub, &attempt->since) ||
-	    cursor_is_vouched(hub, &attempt->since)) {
+	    cursor_is_vouched(hub, &attempt->since, attempt->transient)) {
 		attempt->restarts = hub->restarts;
 		attempt_row(attempt);
 		return;
@@ -391,7 +393,7 @@ static void attempt_cursor(struct request *attempt)
 		return;
 	}
 	attempt->restarts = hub->restarts;
-	hub->backend.check_cursor(hub->backend.arg, attempt, attempt->since.epoch, attempt->since.id);
+	hub->backend.check_cursor(hub->backend.arg, attempt, attempt->since.epoch, attempt->since.id, attempt->transient);
 }
 
 /* database_head is not looked at: the database vouches for the cursor, and the replay waits until the history is there. */
@@ -406,9 +408,11 @@ void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_sta
 	}
 	request->cursor_known = request->restarts == hub->restarts;
 	if (request->cursor_known && status != CURSOR_OK)
-		request->refused = status == CURSOR_PRUNED ? "pruned" : "epoch";
+		request->refused = status == CURSOR_PRUNED           ? "pruned"
+		                   : status == CURSOR_TRANSIENT_LOST ? "transient_lost"
+		                                                     : "epoch";
 	else if (request->cursor_known)
-		cursor_vouch(hub, &request->since);
+		cursor_vouch(hub, &request->since, request->transient);
 	attempt_judge(request);
 }
 

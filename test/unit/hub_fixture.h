@@ -40,7 +40,7 @@ struct ask {
 	struct request *request; /* NULL: answered */
 	char feed[64], key[64], epoch[32], claims[512]; /* feed: of a snapshot; else the query or command */
 	char scope[8], args[512], role[64]; /* of a snapshot; of a call, whose idempotency key is key */
-	bool no_key;
+	bool no_key, transient;
 	int64_t id;
 };
 
@@ -64,7 +64,7 @@ static struct {
 	size_t n_rows;
 	struct event *log[LOG_MAX];
 	size_t n_log;
-	int64_t kept;
+	int64_t kept, transient_kept;
 	char epoch[32];
 	size_t page_rows;
 	bool down;
@@ -112,6 +112,8 @@ static void answer_cursor(const struct ask *ask)
 		status = CURSOR_EPOCH;
 	else if (ask->id < world.kept)
 		status = CURSOR_PRUNED;
+	else if (ask->transient && ask->id < world.transient_kept)
+		status = CURSOR_TRANSIENT_LOST;
 	hub_answer_cursor(world.hub, ask->request, status, log_head());
 }
 
@@ -128,7 +130,8 @@ static void answer_page(const struct ask *ask)
 	for (size_t i = 0; i < world.n_log; i++) {
 		struct event *event = world.log[i];
 		if (event->id <= ask->id ||
-		    !(text_equal(event->feed, text(ask->feed)) || text_equal(event->parent_feed, text(ask->feed))))
+		    !(text_equal(event->feed, text(ask->feed)) || text_equal(event->parent_feed, text(ask->feed)) ||
+		      event_is_transient_lost(event)))
 			continue;
 		if (n == world.page_rows) {
 			up_to = events[n - 1]->id;
@@ -281,10 +284,10 @@ static void ask_row_scope(void *arg, struct request *request, const char *feed, 
 	asked(ask);
 }
 
-static void ask_check_cursor(void *arg, struct request *request, const char *epoch, int64_t id)
+static void ask_check_cursor(void *arg, struct request *request, const char *epoch, int64_t id, bool transient)
 {
 	(void)arg;
-	struct ask ask = {.kind = ASK_CURSOR, .request = request, .id = id};
+	struct ask ask = {.kind = ASK_CURSOR, .request = request, .id = id, .transient = transient};
 	snprintf(ask.epoch, sizeof(ask.epoch), "%s", epoch);
 	asked(ask);
 }
@@ -362,6 +365,14 @@ static struct feed usual_feeds[] = {
      .n_key_columns = 1,
      .roles = roles_of_staff,
      .n_roles = 1},
+	{.name = (char *)"spots", .has_unit = true, .n_key_columns = 1},
+	{.name = (char *)"trips", .has_unit = true, .durable = true, .transient_children = true, .n_key_columns = 1},
+	{.name = (char *)"progress",
+     .has_unit = true,
+     .has_users = true,
+     .durable = true,
+     .latest_only = true,
+     .n_key_columns = 1},
 };
 
 /* The usual feeds, but for the one of this name (NULL: all), and another instead of it (NULL: none). */

@@ -124,10 +124,10 @@ static void test_pruned_meanwhile(void)
 	page_forget(world.hub, false);
 	set_clock(VOUCHED_MS / 2);
 	world.kept = 600;
-	world.hub->vouched.at_ms = world.now_ms; /* vouched for, but no page is left */
+	world.hub->vouched[0].at_ms = world.now_ms; /* vouched for, but no page is left */
 	while (world.hub->cached != NULL) {
 		set_clock(PAGES_CACHED_MS);
-		world.hub->vouched.at_ms = world.now_ms;
+		world.hub->vouched[0].at_ms = world.now_ms;
 		page_forget(world.hub, false);
 	}
 	enter(&b, "42", "\"units\":[7]");

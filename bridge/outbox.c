@@ -6,7 +6,8 @@
  * transaction of ten thousand rows), lags: from that event on it is sent what the history has, at its own pace, as in a
  * replay. One whose socket has taken nothing for STALLED_MAX_MS does not read: it is closed with 4408, and what it
  * missed it gets when it resumes. Either way nothing is appended after a gap. In a replay, which fills only half of the
- * bound, it has REPLAY_STALLED_MAX_MS: a slow line takes long to take anything from a full socket.
+ * bound, it has REPLAY_STALLED_MAX_MS: a slow line takes long to take anything from a full socket. So has one that is to take
+ * a frame larger than the bound: such are few (snapshot.c).
  *
  * Answers and status have a small reserve above the bound, so that who lags may still ping.
  *
@@ -106,8 +107,9 @@ void outbox_check(struct session *session)
 	if (session->n_frames == 0)
 		return;
 	int64_t stalled_ms = session->hub->now_ms - session->progress_ms;
+	bool large = session->ring[session->first]->len > (uint64_t)session->hub->limits.max_queue_bytes;
 	if ((session->lagging && stalled_ms >= STALLED_MAX_MS) ||
-	    (session->n_blocked > 0 && stalled_ms >= REPLAY_STALLED_MAX_MS))
+	    ((session->n_blocked > 0 || large) && stalled_ms >= REPLAY_STALLED_MAX_MS))
 		shut_slow(session);
 }
 

@@ -151,7 +151,7 @@ void replay_drop(struct subscription *subscription)
 	if (replay->recheck != NULL)
 		replay->recheck->replay = NULL;
 	drop_page(hub, replay);
-	snapshot_unref(replay->snapshot);
+	snapshot_let_go(replay);
 	subscription->replay = NULL;
 	metrics.replays--;
 	free(replay);
@@ -262,8 +262,7 @@ static bool send_snapshot(struct replay *replay)
 	subscription_forget_seen(subscription);
 	subscription->seen = seen_ref(snapshot->seen);
 	replay->after = snapshot->after;
-	replay->snapshot = NULL;
-	snapshot_unref(snapshot);
+	snapshot_let_go(replay);
 	metrics.snapshots[METRIC_SNAPSHOT_SENT]++;
 	return true;
 }

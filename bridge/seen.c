@@ -27,15 +27,18 @@ static bool read_colon(const char **at, const char *end)
 /* The list of those that were running, from at to end. False: none, or not in order. */
 static bool read_running(struct seen *seen, const char *at, const char *end)
 {
-	while (at < end) {
+	if (at == end)
+		return true;
+	for (;;) {
 		uint64_t xid;
 		if (!read_xid(&at, end, &xid) || (seen->n_running > 0 && xid <= seen->running[seen->n_running - 1]))
 			return false;
 		seen->running[seen->n_running++] = xid;
-		if (at < end && *at++ != ',')
+		if (at == end)
+			return true;
+		if (*at++ != ',')
 			return false;
 	}
-	return true;
 }
 
 struct seen *seen_new(struct text text, int64_t tick)

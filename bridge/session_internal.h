@@ -48,7 +48,7 @@
 #define REPLAY_THIN_BYTES 16384
 #define RECHECKS_IN_FLIGHT_MAX 16
 #define SNAPSHOTS_IN_FLIGHT_MAX 4
-#define SNAPSHOTS_PER_SESSION_MAX 2 /* in flight, on its behalf */
+#define SNAPSHOTS_PER_SESSION_MAX 2 /* in flight on its behalf, or waiting for room in its outbox */
 #define SNAPSHOTS_HELD_MAX 64 /* larger than --max-queue, and not yet taken by all who get them */
 #define SNAPSHOTS_HELD_MAX_BYTES (64u << 20)
 #define SNAPSHOT_TRIES_MAX 5
@@ -143,7 +143,8 @@ struct session {
 	uint8_t state;
 	bool woken; /* the transport was told and has not come yet */
 	bool used; /* the outbox was, since the last look */
-	uint8_t n_snapping; /* snapshots that are being asked for on its behalf */
+	uint8_t n_snapping; /* snapshots that are being asked for on its behalf ... */
+	uint32_t n_unsent; /* ... and that wait for room in its outbox */
 	bool paging; /* a page of the log is being read for it */
 	bool lagging; /* live events overtook its outbox; until that is empty */
 	bool counted; /* in the hub's users */
@@ -535,7 +536,8 @@ bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page)
 /* The subscription is new: its stream begins with a snapshot. False: out of memory. */
 bool snapshot_want(struct subscription *subscription);
 void snapshot_pump(struct hub *hub);
-void snapshot_unref(struct snapshot *snapshot);
+/* The replay has sent its snapshot, or will not. */
+void snapshot_let_go(struct replay *replay);
 void snapshot_forget_session(struct session *session);
 void snapshot_forget(struct hub *hub);
 /* The history begins anew at head. */

@@ -29,13 +29,24 @@ static const char *const scope_names[] = {
 
 /* ---- what is shared */
 
-void snapshot_unref(struct snapshot *snapshot)
+static void snapshot_unref(struct snapshot *snapshot)
 {
 	if (snapshot == NULL || --snapshot->refs > 0)
 		return;
 	frame_unref(snapshot->frame);
 	seen_unref(snapshot->seen);
 	free(snapshot);
+}
+
+void snapshot_let_go(struct replay *replay)
+{
+	struct session *session = replay->subscription->session;
+	if (replay->snapshot == NULL)
+		return;
+	snapshot_unref(replay->snapshot);
+	replay->snapshot = NULL;
+	session->n_unsent--;
+	session->hub->snapshots_due = true;
 }
 
 bool subscription_has_seen(struct subscription *subscription, const struct event *event)
@@ -100,8 +111,7 @@ bool snapshot_want(struct subscription *subscription)
 void replay_renew_snapshot(struct replay *replay, int64_t head)
 {
 	struct hub *hub = replay->subscription->session->hub;
-	snapshot_unref(replay->snapshot);
-	replay->snapshot = NULL;
+	snapshot_let_go(replay);
 	replay->after = head;
 	replay->wants_snapshot = true;
 	if (replay->state == REPLAY_READY)
@@ -175,7 +185,7 @@ void snapshot_pump(struct hub *hub)
 			replay_drop(replay->subscription); /* nothing is sent to it any more */
 		} else if (!has_room(session)) {
 			replay_move(hub, replay, REPLAY_BLOCKED);
-		} else if (session->n_snapping < SNAPSHOTS_PER_SESSION_MAX &&
+		} else if (session->n_snapping + session->n_unsent < SNAPSHOTS_PER_SESSION_MAX &&
 		           !is_in_flight(hub, replay->subscription->channel)) {
 			if (!ask(hub, replay)) {
 				hub->snapshot_retry_ms = hub->now_ms + RETRY_MS;
@@ -319,6 +329,7 @@ static void take(struct taking *taking, struct subscription *subscription)
 		}
 		taking->snapshot->refs++;
 		replay->snapshot = taking->snapshot;
+		subscription->session->n_unsent++;
 		settle(replay);
 	}
 }

@@ -1,6 +1,7 @@
 /*
  * check.c - --check: would this configuration serve (check.h)? One connection, the tail's own questions to it, and
- * whether the role may do what a bridge does.
+ * whether the role may do what a bridge does. Then a second one beside it: two that meet the same server process go
+ * through a pooler that lends it out by the transaction.
  */
 #include "check.h"
 
@@ -26,12 +27,18 @@ static const char rights_sql[] =
 
 struct check {
 	struct probe probe;
+	struct connection *first, *second; /* second: NULL until the rights are known to be there */
+	const char *dsn;
+	uv_loop_t *loop;
 	int code;
 };
+
+static void look_at_pooler(struct check *check);
 
 static void rights(struct connection *connection, PGresult *result, void *arg)
 {
 	struct check *check = arg;
+	(void)connection;
 	if (!result) {
 		return;
 	}
@@ -49,9 +56,8 @@ static void rights(struct connection *connection, PGresult *result, void *arg)
 	}
 	if (check->code < 0) {
 		printf("rights: this role may do what a bridge does\n");
-		check->code = 0;
+		look_at_pooler(check);
 	}
-	connection_close(connection);
 }
 
 static void probed(struct probe *probe, enum probe_outcome outcome, void *arg)
@@ -79,15 +85,39 @@ static void on_lost(struct connection *connection, const char *message, void *ar
 	check->code = 1;
 }
 
+static void on_second_ready(struct connection *connection, void *arg)
+{
+	struct check *check = arg;
+	if (connection_backend_pid(connection) == connection_backend_pid(check->first)) {
+		printf("database: two connections meet one server process: they go through a pooler that changes it "
+		       "(transaction pooling); give the bridge a direct connection, or one through session pooling\n");
+		check->code = 1;
+	} else {
+		check->code = 0;
+	}
+}
+
+static void look_at_pooler(struct check *check)
+{
+	static const struct connection_events events = {on_second_ready, on_lost, NULL};
+	check->second = connection_new(check->loop, check->dsn, "livefeed-bridge --check", &events, check);
+	if (check->second) {
+		connection_open(check->second, CONNECT_TIMEOUT_MS);
+	} else {
+		check->code = 1;
+	}
+}
+
 int check_run(const struct config *config)
 {
 	static const struct connection_events events = {on_ready, on_lost, NULL};
-	struct check check = {.code = -1};
-	bool asked = false;
 	uv_loop_t loop;
+	struct check check = {.code = -1, .dsn = config->dsn, .loop = &loop};
+	bool asked = false;
 	uv_loop_init(&loop);
 	printf("configuration: good\n");
-	struct connection *connection = connection_new(&loop, config->dsn, "livefeed-bridge --check", &events, &check);
+	struct connection *connection = check.first =
+		connection_new(&loop, config->dsn, "livefeed-bridge --check", &events, &check);
 	if (!connection) {
 		uv_loop_close(&loop);
 		return 1;
@@ -104,6 +134,9 @@ int check_run(const struct config *config)
 		}
 	}
 	connection_free(connection);
+	if (check.second) {
+		connection_free(check.second);
+	}
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	return check.code == 0 ? 0 : 1;

@@ -198,8 +198,8 @@ describe('the program', () => {
     await bridge.ready(40_000);
   });
 
-  it('says so and ends with 1 where the server process changes under it: transaction pooling', async () => {
-    // What the set-up of a connection is told is not the process that later queries meet.
+  /** Runs the bridge behind something that changes the digits of the server process's number, as each connection is told it when it is set up. */
+  async function behind(change, args) {
     const proxy = net.createServer((client) => {
       const server = net.connect(cluster.port, cluster.host.startsWith('/') ? '127.0.0.1' : cluster.host);
       for (const [one, other] of [[client, server], [server, client]]) {
@@ -209,15 +209,26 @@ describe('the program', () => {
       client.pipe(server);
       server.on('data', (data) => {
         const at = data.toString('latin1').search(/D\0\0\0.\0\x01\0\0\0[\x04-\x07]\d{4,7}C/s);
-        if (at >= 0) data[at + 11] = data[at + 11] === 0x39 ? 0x31 : data[at + 11] + 1;
+        if (at >= 0) change(data.subarray(at + 11, at + 11 + data[at + 10]));
         client.write(data);
       });
     });
     await new Promise((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
-    const run = await bridgeRun(['--dsn', `host=127.0.0.1 port=${proxy.address().port} user=bridge dbname=${db.name} sslmode=disable`, '--listen', `127.0.0.1:${await freePort()}`])
+    return bridgeRun(['--dsn', `host=127.0.0.1 port=${proxy.address().port} user=bridge dbname=${db.name} sslmode=disable`, ...args])
       .finally(() => proxy.close());
+  }
+
+  it('says so and ends with 1 where the server process changes under it: transaction pooling', async () => {
+    // What the set-up of a connection is told is not the process that later queries meet.
+    const run = await behind((digits) => { digits[0] = digits[0] === 0x39 ? 0x31 : digits[0] + 1; }, ['--listen', `127.0.0.1:${await freePort()}`]);
     assert.equal(run.code, 1, run.stderr);
     assert.match(run.stderr, /transaction pooling/);
+  });
+
+  it('finds transaction pooling with --check, where two connections meet one server process', async () => {
+    const run = await behind((digits) => { digits.fill(0x37); }, ['--check']);
+    assert.equal(run.code, 1, run.stdout);
+    assert.match(run.stdout, /two connections meet one server process.*transaction pooling/);
   });
 
   it('reads its configuration again on SIGHUP, and keeps the old one if the new is bad', async () => {

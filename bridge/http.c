@@ -224,6 +224,9 @@ int http_request(struct server *server, struct lws *wsi, struct client *client)
 	if (monitor_owns(wsi)) {
 		return http_error(wsi, 404, "unknown_path", "nothing here", false);
 	}
+	if (state_owns(path)) {
+		return state_request(server, wsi, client);
+	}
 	if (strcmp(path, "/ws") == 0 || strncmp(path, "/ws/", 4) == 0) {
 		return http_answer(wsi, 426, "text/plain", "Upgrade: websocket\r\nCache-Control: no-store\r\n",
 		                   "a WebSocket is served here\n", 27, false);

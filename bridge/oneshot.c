@@ -270,6 +270,9 @@ static int answer_frame(struct lws *wsi, struct frame *frame, bool end)
 		error_code(error, code);
 		return answer_json(wsi, http_status(code), "{\"error\":{", error, "}\n", end);
 	}
+	if (is_type(frame, "unsubscribed")) { /* the right was lost before there was an answer */
+		return http_error(wsi, 403, "forbidden", "this channel is not yours", end);
+	}
 	return -2;
 }
 
@@ -302,7 +305,8 @@ int oneshot_write(struct server *server, struct lws *wsi, struct client *client)
 		size_t i = 0;
 		for (; i < n && !found; i++) {
 			bool answers = is_type(frames[i], "result") || is_type(frames[i], "error") ||
-			               is_type(frames[i], "snapshot") || is_type(frames[i], "value");
+			               is_type(frames[i], "snapshot") || is_type(frames[i], "value") ||
+			               is_type(frames[i], "unsubscribed");
 			found = answers ? frame_ref(frames[i]) : NULL;
 		}
 		session_sent(oneshot->session, i);

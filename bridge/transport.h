@@ -126,8 +126,8 @@ const char *http_error_headers(int status);
  * oneshot.c: requests that a session answers. Return values are those of libwebsockets' callbacks.
  *
  * oneshot_body: the body is read, then ready is called with it (bytes NULL: of no bytes) and a copy of about; it answers, or calls
- * oneshot_begin. oneshot_begin: message is what a WebSocket would send; the first frame that is a result, snapshot, value or error is the
- * answer. The token is the request's.
+ * oneshot_begin. oneshot_begin: message is what a WebSocket would send; the first frame that is a result, snapshot, value, error or
+ * unsubscribed is the answer. The token is the request's.
  */
 struct oneshot;
 typedef int (*oneshot_ready)(struct server *server, struct lws *wsi, struct client *client, const char *about,
@@ -144,6 +144,10 @@ void oneshot_gone(struct client *client);
 /* post.c: POST /call/NAME; path begins with that. end: the request brings a body. */
 bool post_owns(const char *path);
 int post_request(struct server *server, struct lws *wsi, struct client *client, const char *path, bool end);
+
+/* state.c: GET /state */
+bool state_owns(const char *path);
+int state_request(struct server *server, struct lws *wsi, struct client *client);
 
 /* monitor.c: /metrics */
 int monitor_metrics(struct server *server, struct lws *wsi);

@@ -281,7 +281,7 @@ run_command(const Exposure *command, Oid role, Jsonb *args, Answer *answer)
 		user = role;
 	}
 	function_enter(&former, user, false);
-	answer->data = function_call(function, 1, argument, &result)
+	answer->data = function_call(function, 1, &argument, &result)
 		? function_json(result) : cstring_to_text("null");
 	function_leave(&former);
 	settle(user, command->name);

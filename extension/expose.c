@@ -240,12 +240,24 @@ refuse_function(const char *kind, const char *name, Oid function, const Function
 			 ? errhint("CREATE FUNCTION f(args jsonb) RETURNS jsonb ...")
 			 : wanted->nargs == 0
 			 ? errhint("CREATE FUNCTION f() RETURNS jsonb STABLE ...")
+			 : wanted->nargs == 2
+			 ? errhint("CREATE FUNCTION f(scope text, scope_value text) RETURNS jsonb STABLE ...")
 			 : errhint("CREATE FUNCTION f(scope_value text) RETURNS jsonb STABLE ...")));
 }
 
-/* Looks at the function, and fills in its names. */
-static void
-check_function(const char *kind, const char *name, Oid function, FunctionName *wanted)
+static bool
+takes(Form_pg_proc form, const FunctionName *wanted)
+{
+	if (form->pronargs != wanted->nargs)
+		return false;
+	for (int i = 0; i < wanted->nargs; i++)
+		if (form->proargtypes.values[i] != wanted->argument)
+			return false;
+	return true;
+}
+
+void
+exposure_check_function(const char *kind, const char *name, Oid function, FunctionName *wanted)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
@@ -257,15 +269,17 @@ check_function(const char *kind, const char *name, Oid function, FunctionName *w
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	if (form->prokind != PROKIND_FUNCTION)
 		refuse_function(kind, name, function, wanted, "it is no plain function");
-	if (form->pronargs != wanted->nargs ||
-		(wanted->nargs == 1 && form->proargtypes.values[0] != wanted->argument))
+	if (!takes(form, wanted))
 		refuse_function(kind, name, function, wanted,
 						wanted->nargs == 0 ? "it must take no argument" :
-						psprintf("it must take %s", format_type_be(wanted->argument)));
+						psprintf("it must take %s%s", wanted->nargs == 2 ? "two arguments of type " : "",
+								 format_type_be(wanted->argument)));
 	if (form->proretset || form->prorettype != JSONBOID)
 		refuse_function(kind, name, function, wanted, "it must return jsonb");
 	if (wanted->argument != JSONBOID && form->provolatile == PROVOLATILE_VOLATILE)
 		refuse_function(kind, name, function, wanted, "it is VOLATILE, and must be STABLE");
+	if (wanted->nargs == 2 && form->proisstrict)
+		refuse_function(kind, name, function, wanted, "it is STRICT, and would not run for the whole feed, which has no value");
 	if (!has_privs_of_role(GetUserId(), form->proowner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -336,7 +350,7 @@ livefeed_expose_function(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly(psprintf("livefeed.expose_%s()", kind));
 	set_arguments(&function, kind, scope);
-	check_function(kind, name, PG_GETARG_OID(ARG_FUNCTION), &function);
+	exposure_check_function(kind, name, PG_GETARG_OID(ARG_FUNCTION), &function);
 	take_name(kind, name);
 	if (!PG_ARGISNULL(ARG_FEEDS))
 		check_feeds(name, PG_GETARG_ARRAYTYPE_P(ARG_FEEDS));

@@ -33,6 +33,13 @@ extern void exposure_get(const char *kind, const char *name, Exposure *exposure)
 /* Its function, and the function's owner. */
 extern Oid	exposure_function(const Exposure *exposure, Oid *owner);
 
+/*
+ * Looks at a function that is to be exposed, as a query, command or snapshot of
+ * that name, and fills in what it is called; nargs and argument are given. The
+ * current user must be able to act as its owner.
+ */
+extern void exposure_check_function(const char *kind, const char *name, Oid function, FunctionName *wanted);
+
 /* Raises if a feed cannot have the name since a query or a command has it, or it is reserved. */
 extern void exposure_refuse_feed(const char *name);
 

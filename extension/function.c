@@ -28,14 +28,17 @@
 char *
 function_signature(const FunctionName *function)
 {
-	return psprintf("%s(%s)", quote_qualified_identifier(function->schema, function->name),
-					function->nargs == 0 ? "" : format_type_be(function->argument));
+	char	   *type = format_type_be(function->argument);
+
+	return psprintf("%s(%s%s%s)", quote_qualified_identifier(function->schema, function->name),
+					function->nargs == 0 ? "" : type, function->nargs == 2 ? ", " : "",
+					function->nargs == 2 ? type : "");
 }
 
 Oid
 function_find(const FunctionName *name, const char *subject, const char *setter, Oid *owner)
 {
-	Oid			types[1] = {name->argument};
+	Oid			types[FUNCTION_MAX_ARGS] = {name->argument, name->argument};
 	Oid			schema = get_namespace_oid(name->schema, true);
 	HeapTuple	tuple = NULL;
 	Form_pg_proc form;
@@ -96,16 +99,19 @@ function_enter_as_owner_of(FunctionRights *former, const char *table)
 }
 
 bool
-function_call(Oid function, int nargs, NullableDatum argument, Datum *result)
+function_call(Oid function, int nargs, const NullableDatum *arguments, Datum *result)
 {
-	LOCAL_FCINFO(call, 1);
+	LOCAL_FCINFO(call, FUNCTION_MAX_ARGS);
 	FmgrInfo	info;
 
 	fmgr_info(function, &info);
-	if (nargs > 0 && argument.isnull && info.fn_strict)
-		return false;
 	InitFunctionCallInfoData(*call, &info, nargs, DEFAULT_COLLATION_OID, NULL, NULL);
-	call->args[0] = argument;
+	for (int i = 0; i < nargs; i++)
+	{
+		if (arguments[i].isnull && info.fn_strict)
+			return false;
+		call->args[i] = arguments[i];
+	}
 	*result = FunctionCallInvoke(call);
 	return !call->isnull;
 }

@@ -13,14 +13,16 @@
 
 #include "fmgr.h"
 
+#define FUNCTION_MAX_ARGS 2
+
 /* As an exposure or the authorizer is kept. */
 typedef struct FunctionName
 {
 	char	   *schema;
 	char	   *name;
 	char	   *owner;			/* at the time it was set */
-	int			nargs;			/* 0 or 1 */
-	Oid			argument;		/* its type */
+	int			nargs;			/* at most FUNCTION_MAX_ARGS */
+	Oid			argument;		/* the type of each */
 } FunctionName;
 
 /* "schema.name(type)", for messages. */
@@ -53,8 +55,8 @@ extern void function_leave(const FunctionRights *former);
 /* Goes on with the rights of whom one of our own tables belongs to. */
 extern void function_enter_as_owner_of(FunctionRights *former, const char *table);
 
-/* Calls it with no argument (nargs 0), or one. True if the result is not null. */
-extern bool function_call(Oid function, int nargs, NullableDatum argument, Datum *result);
+/* True if the result is not null. */
+extern bool function_call(Oid function, int nargs, const NullableDatum *arguments, Datum *result);
 
 /* JSON on one line, in the database's encoding, of a jsonb. */
 extern text *function_json(Datum jsonb);

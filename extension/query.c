@@ -80,7 +80,7 @@ livefeed_run_query(PG_FUNCTION_ARGS)
 
 	function_enter(&former, owner, true);
 	XactReadOnly = true;		/* an error puts it back, as a subtransaction's abort does */
-	values[0] = function_call(function, query.function.nargs, value, &result)
+	values[0] = function_call(function, query.function.nargs, &value, &result)
 		? PointerGetDatum(function_json(result))
 		: CStringGetTextDatum("null");
 	XactReadOnly = was_read_only;

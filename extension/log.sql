@@ -428,6 +428,7 @@ BEGIN
 	PERFORM livefeed.prune_transient(last.tick, keep <= interval '0');
 	PERFORM livefeed.prune_revocations();
 	PERFORM livefeed.prune_answers();
+	PERFORM livefeed.prune_sessions();
 
 	SELECT * INTO s FROM livefeed.state;
 	RETURN s.kept - kept;

@@ -34,19 +34,16 @@ CREATE FUNCTION livefeed.bridge_seen(bridge text, last_id bigint, ticker boolean
 
 CREATE FUNCTION livefeed.unregister_bridge(bridge text) RETURNS void
 	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $$ DELETE FROM livefeed.bridge b WHERE b.bridge = $1 $$;
+	AS $$
+		DELETE FROM livefeed.bridge b WHERE b.bridge = $1;
+		SELECT livefeed.prune_sessions();
+	$$;
 
 CREATE VIEW livefeed.bridges AS
 	SELECT b.bridge, b.host, b.pid, b.version, b.started_at, b.seen_at, b.last_id, b.ticker, b.sessions
 	FROM livefeed.bridge b
 	WHERE b.seen_at > pg_catalog.clock_timestamp() - interval '30 s';
 COMMENT ON VIEW livefeed.bridges IS 'the bridges that serve this database now';
-
--- Bridges do not report their sessions yet: the columns are there, the rows are not.
-CREATE VIEW livefeed.sessions AS
-	SELECT b.bridge, NULL::text AS session, NULL::text AS user_id, NULL::text[] AS units, NULL::text AS transport,
-		NULL::inet AS address, NULL::timestamptz AS connected_at, NULL::text[] AS channels
-	FROM livefeed.bridge b WHERE false;
 
 -- A fingerprint of all that is watched, declared and exposed, and the authorizer. Bridges compare it
 -- once a second: DROP TABLE and ALTER TABLE tell nobody.
@@ -134,7 +131,6 @@ $$;
 CREATE VIEW livefeed.status AS SELECT * FROM livefeed.get_status();
 COMMENT ON VIEW livefeed.status IS 'who ticks, what waits, what is kept, how large it is, which watches need a look';
 
-COMMENT ON VIEW livefeed.sessions IS 'the sessions of the bridges';
 COMMENT ON FUNCTION livefeed.register_bridge(text, text, integer, text) IS 'a bridge says that it is here';
 COMMENT ON FUNCTION livefeed.bridge_seen(text, bigint, boolean, integer) IS 'a bridge says that it is still here';
 COMMENT ON FUNCTION livefeed.unregister_bridge(text) IS 'a bridge says good-bye';

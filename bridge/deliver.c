@@ -321,6 +321,14 @@ static void lose_channel(struct channel *channel, void *arg)
 
 /* ---- one event */
 
+bool feed_is_latest_only(const struct hub *hub, const struct event *event)
+{
+	if (!(event->flags & EVENT_UPDATED))
+		return false;
+	const struct feed *feed = catalog_feed(hub->catalog, event->feed);
+	return feed != NULL && feed->latest_only;
+}
+
 void hub_deliver(struct hub *hub, const struct event *event)
 {
 	if (event->flags & EVENT_CONTROL) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "latest.h"
+
 static size_t users_size(const struct text *users, uint32_t n)
 {
 	size_t size = 0;
@@ -53,6 +55,7 @@ struct event *event_new(const struct event *template_event)
 	*event = *from;
 	event->refs = 1;
 	event->size = size;
+	event->latest = NULL;
 	event->n_users = n_users;
 	event->n_to_users = n_to_users;
 
@@ -87,6 +90,8 @@ struct event *event_ref(struct event *event)
 
 void event_unref(struct event *event)
 {
-	if (event != NULL && --event->refs == 0)
-		free(event);
+	if (event == NULL || --event->refs > 0)
+		return;
+	latest_unref(event->latest);
+	free(event);
 }

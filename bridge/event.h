@@ -28,6 +28,8 @@ enum {
 
 #define LIVEFEED_LOG_VERSION 1
 
+struct latest;
+
 struct text {
 	const char *bytes; /* not NUL-terminated; NULL where the column is NULL */
 	size_t len;
@@ -45,7 +47,8 @@ struct event {
 	const struct text *users;
 	const struct text *to_users; /* NULL: as users */
 	uint32_t n_users, n_to_users;
-	size_t size; /* of this allocation, bytes */
+	struct latest *latest; /* what may replace it (latest.h); NULL: nothing. Not of a template */
+	size_t size; /* of this allocation, bytes, and what it brought along */
 };
 
 /* Copies all that the template points to into one new event with one reference. NULL: out of memory. */

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "latest.h"
+
 #define FRAME_MAX_BYTES ((size_t)1 << 30)
 
 #define ID_MAX_CHARS 20
@@ -48,8 +50,8 @@ struct frame *frame_new(size_t len)
 	frame->refs = 1;
 	frame->len = (uint32_t)len;
 	frame->head_len = put_header(text_of_frame(frame), len);
-	frame->skippable = false;
 	frame->id = 0;
+	frame->latest = NULL;
 	return frame;
 }
 
@@ -69,8 +71,15 @@ struct frame *frame_ref(struct frame *frame)
 
 void frame_unref(struct frame *frame)
 {
-	if (frame != NULL && --frame->refs == 0)
-		free(frame);
+	if (frame == NULL || --frame->refs > 0)
+		return;
+	latest_unref(frame->latest);
+	free(frame);
+}
+
+bool frame_is_stale(const struct frame *frame)
+{
+	return latest_is_stale(frame->latest, frame->id);
 }
 
 char *frame_text(struct frame *frame)
@@ -159,6 +168,7 @@ struct frame *frame_of_event(const struct event *event, const struct text *chann
 	if (frame == NULL)
 		return NULL;
 	frame->id = event->id;
+	frame->latest = latest_ref(event->latest);
 	char *to = frame_text(frame);
 	if (event->body.len > 0)
 		to = put_bytes(to, event->body.bytes, event->body.len);

@@ -16,8 +16,8 @@ struct frame {
 	uint32_t refs;
 	uint32_t len; /* of the JSON text, bytes */
 	uint8_t head_len; /* of the WebSocket header that stands right before the text */
-	bool skippable; /* of a latest_only feed (a later issue) */
 	int64_t id; /* of the event in it; 0: a control message */
+	struct latest *latest; /* what may have replaced that; NULL: nothing ever */
 	/* FRAME_HEADROOM bytes, then the text */
 };
 
@@ -31,6 +31,8 @@ struct frame *frame_copy(const char *text, size_t len);
 struct frame *frame_ref(struct frame *frame);
 void frame_unref(struct frame *frame);
 char *frame_text(struct frame *frame);
+/* A newer event has replaced the one in it: it need not be sent. */
+bool frame_is_stale(const struct frame *frame);
 /* The text with its RFC 6455 server-to-client text-frame header before it (FIN, opcode 1, unmasked). */
 const uint8_t *frame_wire(const struct frame *frame, size_t *len);
 

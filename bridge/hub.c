@@ -20,11 +20,13 @@ struct hub *hub_new(struct access *access, struct catalog *catalog, struct histo
 	if (hub == NULL)
 		return NULL;
 	hub->route = route_new();
+	hub->latest = latest_map_new();
 	hub->users = user_counts_new();
 	hub->rates = user_rates_new();
 	hub->whole = true;
-	if (!authority_begin(hub) || hub->route == NULL || hub->users == NULL || hub->rates == NULL) {
+	if (!authority_begin(hub) || hub->latest == NULL || hub->route == NULL || hub->users == NULL || hub->rates == NULL) {
 		authority_end(hub);
+		latest_map_free(hub->latest);
 		route_free(hub->route);
 		user_counts_free(hub->users);
 		user_rates_free(hub->rates);
@@ -51,6 +53,7 @@ void hub_free(struct hub *hub)
 	authority_end(hub);
 	while (hub->requests != NULL)
 		request_free(hub->requests);
+	latest_map_free(hub->latest);
 	route_free(hub->route);
 	user_counts_free(hub->users);
 	user_rates_free(hub->rates);
@@ -161,6 +164,8 @@ void hub_event(struct hub *hub, struct event *event)
 	metrics.events_read++;
 	metrics.tail_head = event->id;
 	calls_show(hub, event);
+	if (feed_is_latest_only(hub, event))
+		latest_note(hub->latest, event);
 	/* Without memory for it the history begins behind it: replays go on from the log. */
 	if (!history_append(hub->history, event))
 		history_begin(hub->history, history_epoch(hub->history), event->id);

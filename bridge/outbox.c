@@ -11,6 +11,9 @@
  *
  * Answers and status have a small reserve above the bound, so that who lags may still ping.
  *
+ * A frame that a newer one has replaced (latest.h) is not sent: it is taken out when it would be its turn, when so many may be
+ * stale that looking through them pays, and when there is no room for another.
+ *
  * An empty outbox takes one frame of any size, so that no client can be caught between 4408 and resume.
  */
 #include <stdlib.h>
@@ -57,6 +60,34 @@ static bool has_room(const struct session *session, const struct frame *frame, u
 	return waiting + frame->len <= max + reserve;
 }
 
+/* Its last reference here is the caller's. */
+static void uncount(struct session *session, const struct frame *frame)
+{
+	session->queued_bytes -= frame->len;
+	session->hub->queued_bytes -= frame->len;
+	if (frame->latest != NULL)
+		session->n_latest--;
+}
+
+/* Takes out what is stale. */
+static void thin(struct session *session)
+{
+	uint32_t mask = session->capacity - 1, kept = 0;
+	if (session->n_latest == 0)
+		return;
+	for (uint32_t i = 0; i < session->n_frames; i++) {
+		struct frame *frame = session->ring[(session->first + i) & mask];
+		if (frame_is_stale(frame)) {
+			uncount(session, frame);
+			frame_unref(frame);
+		} else {
+			session->ring[(session->first + kept++) & mask] = frame;
+		}
+	}
+	session->n_frames = kept;
+	session->thin_at = session->n_latest * 2 > OUTBOX_THIN_FRAMES ? session->n_latest * 2 : OUTBOX_THIN_FRAMES;
+}
+
 static void shut_slow(struct session *session)
 {
 	metrics.limits[METRIC_LIMIT_MAX_QUEUE]++;
@@ -75,6 +106,9 @@ void session_send(struct session *session, struct frame *frame)
 		shut_slow(session);
 		return;
 	}
+	bool was_empty = session->n_frames == 0;
+	if (frame->latest != NULL && session->n_latest >= session->thin_at)
+		thin(session);
 	if (session->n_frames == session->capacity && !outbox_grow(session)) {
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
@@ -83,16 +117,25 @@ void session_send(struct session *session, struct frame *frame)
 	session->n_frames++;
 	session->queued_bytes += frame->len;
 	session->hub->queued_bytes += frame->len;
+	session->n_latest += frame->latest != NULL;
 	session->used = true;
-	if (session->n_frames == 1) {
+	if (was_empty) {
 		session->progress_ms = session->hub->now_ms;
 		outbox_wake(session);
 	}
 }
 
+/* Is there room once what is stale is out? Much of it: nobody wants to look through the whole outbox for each event. */
+static bool thin_for(struct session *session, const struct frame *frame)
+{
+	thin(session);
+	return session->queued_bytes <= (uint64_t)session->hub->limits.max_queue_bytes / 4 * 3 &&
+	       has_room(session, frame, 0);
+}
+
 void session_send_event(struct session *session, struct frame *frame, int64_t id)
 {
-	if (session->state >= SESSION_CLOSING || frame == NULL || has_room(session, frame, 0)) {
+	if (session->state >= SESSION_CLOSING || frame == NULL || has_room(session, frame, 0) || thin_for(session, frame)) {
 		session_send(session, frame);
 		return;
 	}
@@ -119,13 +162,36 @@ void session_reply(struct session *session, struct frame *frame)
 	frame_unref(frame);
 }
 
+/* Of the first `seen` slots only these n frames are left: they stand before the rest. */
+static void close_gaps(struct session *session, struct frame *const *frames, uint32_t n, uint32_t seen)
+{
+	session->first = (session->first + seen - n) & (session->capacity - 1);
+	session->n_frames -= seen - n;
+	for (uint32_t i = 0; i < n; i++)
+		session->ring[(session->first + i) & (session->capacity - 1)] = frames[i];
+	if (session->n_frames == 0)
+		session->lagging = false;
+	if (session->n_blocked > 0)
+		replay_unblock(session);
+}
+
 size_t session_output(struct session *session, struct frame **frames, size_t max)
 {
 	session_check_expiry(session); /* what waited here is not sent after it either */
 	session->woken = false;
-	size_t n = session->n_frames < max ? session->n_frames : max;
-	for (size_t i = 0; i < n; i++)
-		frames[i] = session->ring[(session->first + i) & (session->capacity - 1)];
+	size_t n = 0;
+	uint32_t mask = session->capacity - 1, seen = 0;
+	for (; seen < session->n_frames && n < max; seen++) {
+		struct frame *frame = session->ring[(session->first + seen) & mask];
+		if (frame_is_stale(frame)) {
+			uncount(session, frame);
+			frame_unref(frame);
+		} else {
+			frames[n++] = frame;
+		}
+	}
+	if (seen > n)
+		close_gaps(session, frames, (uint32_t)n, seen);
 	return n;
 }
 
@@ -136,8 +202,7 @@ void session_sent(struct session *session, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct frame *frame = session->ring[session->first];
 		session->first = (session->first + 1) & (session->capacity - 1);
-		session->queued_bytes -= frame->len;
-		session->hub->queued_bytes -= frame->len;
+		uncount(session, frame);
 		frame_unref(frame);
 	}
 	session->n_frames -= (uint32_t)n;
@@ -162,7 +227,7 @@ void outbox_clear(struct session *session)
 		frame_unref(session->ring[(session->first + i) & (session->capacity - 1)]);
 	free(session->ring);
 	session->ring = NULL;
-	session->capacity = session->first = session->n_frames = 0;
+	session->capacity = session->first = session->n_frames = session->n_latest = 0;
 	session->hub->queued_bytes -= session->queued_bytes;
 	session->queued_bytes = 0;
 }

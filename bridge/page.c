@@ -29,6 +29,20 @@ void page_unref(struct hub *hub, struct page *page)
 	free(page);
 }
 
+/* Of updates that the page itself replaces, replays send the last. */
+static void page_thin(const struct hub *hub, struct page *page)
+{
+	struct latest_map *latest = NULL;
+	for (size_t i = 0; i < page->n; i++) {
+		if (!feed_is_latest_only(hub, page->events[i]))
+			continue;
+		if (latest == NULL && (latest = latest_map_new()) == NULL)
+			return;
+		latest_note(latest, page->events[i]);
+	}
+	latest_map_free(latest);
+}
+
 static struct page *page_new(struct hub *hub, const struct request *request, int64_t up_to, const char *epoch,
                              struct event *const *events, size_t n)
 {
@@ -50,8 +64,10 @@ static struct page *page_new(struct hub *hub, const struct request *request, int
 	snprintf(page->epoch, sizeof(page->epoch), "%s", epoch);
 	page->n = n;
 	page->bytes = sizeof(*page);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		page->events[i] = event_ref(events[i]);
+	page_thin(hub, page);
+	for (size_t i = 0; i < n; i++) {
 		page->filters[i] = history_filter(events[i]);
 		page->bytes += events[i]->size + sizeof(struct event *) + sizeof(*page->filters);
 	}

@@ -238,7 +238,7 @@ static bool replay_event(struct hub *hub, struct replay *replay, const struct fe
 		return true;
 	}
 	bool by_parent;
-	if (!event_matches(event, channel, &by_parent))
+	if (latest_is_stale(event->latest, event->id) || !event_matches(event, channel, &by_parent))
 		return true;
 	/* As it might have been seen then; that it may be seen now, live delivery and rechecks see to. */
 	if (!by_parent &&

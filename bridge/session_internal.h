@@ -27,6 +27,7 @@
 #define LIVEFEED_SESSION_INTERNAL_H
 
 #include "jsontext.h"
+#include "latest.h"
 #include "message.h"
 #include "revoke.h"
 #include "route.h"
@@ -73,6 +74,7 @@
 #define PUMP_COST_MAX_NS 1000000
 #define DEADLINES_SLICE 4096
 #define OUTBOX_KEEP_SLOTS 16
+#define OUTBOX_THIN_FRAMES 64
 #define STALLED_MAX_MS 500
 #define REPLAY_STALLED_MAX_MS 10000
 #define CONTROL_RESERVE_BYTES 16384
@@ -127,6 +129,7 @@ struct session {
 
 	struct frame **ring; /* the outbox: capacity is a power of two; NULL until needed */
 	uint32_t capacity, first, n_frames;
+	uint32_t n_latest, thin_at; /* frames that may be replaced; when there are so many they are looked through */
 	uint32_t node; /* deliver.c: which set of channels, while mark is the current event */
 	uint64_t queued_bytes;
 	uint64_t mark;
@@ -311,6 +314,7 @@ struct hub {
 	struct access *access;
 	struct catalog *catalog;
 	struct history *history;
+	struct latest_map *latest;
 	struct route *route;
 	struct session_limits limits;
 	struct session_backend backend;
@@ -502,6 +506,8 @@ void recheck_answer(struct hub *hub, struct request *request, enum row_status st
 #define RESYNC_REASON_MAX_BYTES 64
 void resync_reason(const struct event *event, char reason[RESYNC_REASON_MAX_BYTES]);
 void hub_deliver(struct hub *hub, const struct event *event);
+/* An update of a feed in which a newer one may replace it. */
+bool feed_is_latest_only(const struct hub *hub, const struct event *event);
 /* May transient events go to channels of this scope of a feed? */
 bool feed_is_lossy(const struct feed *feed, enum scope scope);
 /* Does this event go to that channel? *by_parent: as a child's event on the parent's row channel. */

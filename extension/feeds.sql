@@ -52,10 +52,6 @@ BEGIN
 	IF retain IS NULL OR durable IS NULL OR latest_only IS NULL THEN
 		RAISE EXCEPTION 'retain, durable and latest_only must not be null' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	IF latest_only THEN
-		RAISE EXCEPTION 'latest_only => true is not supported yet'
-			USING ERRCODE = 'feature_not_supported';
-	END IF;
 
 	PERFORM livefeed.take_name(feed);
 	INSERT INTO livefeed.declared AS d VALUES (feed, coalesce(entity, feed), roles, retain, durable, latest_only)

@@ -241,14 +241,9 @@ DECLARE
 	definition text;
 	former     record;
 	member     regclass;
-	later      text;
 BEGIN
 	IF relation IS NULL THEN
 		RAISE EXCEPTION 'relation must not be null' USING ERRCODE = 'null_value_not_allowed';
-	END IF;
-	later := CASE WHEN latest_only IS DISTINCT FROM false THEN 'latest_only => true' END;
-	IF later IS NOT NULL THEN
-		RAISE EXCEPTION '% is not supported yet', later USING ERRCODE = 'feature_not_supported';
 	END IF;
 
 	SELECT coalesce(feed, c.relname), coalesce(entity, feed, c.relname) INTO feed, entity FROM pg_class c WHERE c.oid = relation;

@@ -55,9 +55,9 @@ SELECT livefeed.watch('t', users_function => 'u(t)');
 CREATE TABLE "Upper" (id int PRIMARY KEY);
 SELECT livefeed.watch('"Upper"');
 
--- What comes later.
+-- What is not null where it may not be; a parent without its feed.
 SELECT livefeed.watch('t', durable => NULL);
-SELECT livefeed.watch('t', latest_only => true);
+SELECT livefeed.watch('t', latest_only => NULL);
 SELECT livefeed.watch('t', parent_feed => 'x');
 
 -- Nothing of that left a trace.

@@ -40,7 +40,7 @@ SELECT livefeed.declare_feed(NULL);
 SELECT livefeed.declare_feed('x', entity => 'a b');
 SELECT livefeed.declare_feed('x', roles => '{NULL}');
 SELECT livefeed.declare_feed('x', durable => NULL);
-SELECT livefeed.declare_feed('x', latest_only => true);
+SELECT livefeed.declare_feed('x', latest_only => NULL);
 CREATE TABLE t (id int PRIMARY KEY);
 SELECT livefeed.watch('t');
 SELECT livefeed.publish('t', 'a', '1');

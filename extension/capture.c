@@ -42,6 +42,7 @@
 #include "utils/formatting.h"
 
 #include "compat.h"
+#include "duplicate.h"
 #include "frame.h"
 #include "journal.h"
 #include "livefeed.h"
@@ -60,6 +61,7 @@ typedef struct Capture
 	CommandId	next_command;	/* that came to the new version, or InvalidCommandId */
 	TimestampTz at;
 	const bool *changed;		/* by attribute number; NULL: no UPDATE */
+	bool		new_key;		/* the row has a key that it had not before */
 } Capture;
 
 /* What an event says beside its row. */
@@ -450,6 +452,7 @@ capture_update(Capture *capture, TupleTableSlot *old, TupleTableSlot *new)
 	capture->changed = changed;
 	if (any_changed(changed, watch->keys, watch->nkeys))
 	{
+		capture->new_key = true;
 		capture_one(capture, EVENT_DELETED, "deleted", old);
 		capture_one(capture, EVENT_CREATED, "created", new);
 		return;
@@ -515,6 +518,7 @@ livefeed_capture_row(PG_FUNCTION_ARGS)
 	{
 		capture.command = command_of(trigger, false);
 		capture.next_command = next_command_of(trigger);
+		capture.new_key = true;
 		capture_one(&capture, EVENT_CREATED, "created", trigger->tg_trigslot);
 	}
 	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
@@ -528,6 +532,10 @@ livefeed_capture_row(PG_FUNCTION_ARGS)
 		capture.next_command = next_command_of(trigger);
 		capture_update(&capture, trigger->tg_trigslot, trigger->tg_newslot);
 	}
+	if (capture.new_key && OidIsValid(capture.watch->deferrable_key) &&
+		duplicate_is_held(trigger->tg_relation, capture.watch->deferrable_key,
+						  TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot : trigger->tg_trigslot))
+		journal_resync_at_end(capture.watch->feed, "folded");
 	return PointerGetDatum(NULL);
 }
 

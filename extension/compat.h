@@ -38,6 +38,15 @@
 	index_insert(index, values, isnull, tid, heap, UNIQUE_CHECK_NO, info)
 #endif
 
+/* index_beginscan() got a place to count in 18. */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
 /* pg_noreturn stands before the type, and took the place of pg_attribute_noreturn() in 18. */
 #ifndef pg_noreturn
 #define pg_noreturn __attribute__((noreturn))

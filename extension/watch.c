@@ -41,6 +41,7 @@
 
 #include "compat.h"
 #include "definition.h"
+#include "duplicate.h"
 #include "feed.h"
 #include "guard.h"
 #include "livefeed.h"
@@ -368,6 +369,16 @@ check_feed_is_ours(Watch *watch, Oid trigger)
 	}
 }
 
+static Oid
+find_deferrable_key(const Watch *watch, Relation relation)
+{
+	AttrNumber *columns = palloc(watch->nkeys * sizeof(AttrNumber));
+
+	for (int i = 0; i < watch->nkeys; i++)
+		columns[i] = watch->keys[i].attnum;
+	return duplicate_find_index(relation, columns, watch->nkeys);
+}
+
 /* Runs in a subtransaction, under guard_run(): may raise. */
 static void
 build(void *arg)
@@ -390,6 +401,7 @@ build(void *arg)
 	watch->updated_head = make_head(definition, "updated", &watch->updated_head_len);
 	watch->deleted_head = make_head(definition, "deleted", &watch->deleted_head_len);
 	watch->keys = resolve_columns(relation, definition->key, &watch->nkeys);
+	watch->deferrable_key = find_deferrable_key(watch, relation);
 	resolve_published(watch, relation, definition);
 	watch->unit = resolve_column(relation, definition->unit);
 	watch->unit_function = resolve_function(relation, definition->unit_function);

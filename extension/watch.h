@@ -65,6 +65,7 @@ typedef struct Watch
 
 	int			nkeys;
 	WatchColumn *keys;
+	Oid			deferrable_key;	/* the index that allows two rows of one key for a while, or InvalidOid */
 	int			npublished;
 	WatchColumn *published;		/* in the table's order */
 	WatchColumn *unit;			/* NULL: none */

@@ -62,5 +62,34 @@ INSERT INTO slots VALUES (1, 'i');
 COMMIT;
 TABLE told;
 
+-- A key that two rows hold from one statement to the next: clients cannot follow, and are told to fetch.
+CREATE TABLE seats (id integer PRIMARY KEY DEFERRABLE, name text);
+SELECT livefeed.watch('seats');
+CREATE VIEW said AS
+	SELECT key, CASE WHEN flags & 16 <> 0 THEN 'resync ' || convert_from(frame, 'UTF8') ELSE convert_from(frame, 'UTF8')::json ->> 'type' END AS said
+	FROM livefeed.log l WHERE l.xid = (SELECT max(xid::text::numeric)::text::xid8 FROM livefeed.log)
+	ORDER BY l.command, l.seq;
+INSERT INTO seats VALUES (1, 'a'), (2, 'b');
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+INSERT INTO seats VALUES (1, 'c');
+DELETE FROM seats WHERE name = 'a';
+COMMIT;
+TABLE said;
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+UPDATE seats SET id = 2 WHERE id = 1;
+UPDATE seats SET id = 3 WHERE name = 'b';
+COMMIT;
+TABLE said;
+-- Not where one statement passes keys on, nor where the former row is gone before.
+BEGIN;
+UPDATE seats SET id = 5 - id;
+SET CONSTRAINTS ALL DEFERRED;
+DELETE FROM seats WHERE id = 2;
+INSERT INTO seats VALUES (2, 'd');
+COMMIT;
+TABLE said;
+
 SET client_min_messages = warning;
 DROP SCHEMA statement_order CASCADE;

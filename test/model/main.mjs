@@ -6,8 +6,7 @@
 //   a seed takes the same way each time, as far as time allows)
 //
 // Wants a running server in PG* with the extension installed. Prints TAP. Not here: delivery by a bridge, limits and folding
-// (sql/limits.sql), several writers of the same rows (order.sh, specs/), a key that two rows hold from one statement to the
-// next (SET CONSTRAINTS ... DEFERRED: docs/sql.md says what that means).
+// (sql/limits.sql), several writers of the same rows (order.sh, specs/).
 
 import pg from 'pg';
 import { Random } from './random.mjs';
@@ -143,6 +142,7 @@ async function begin(writer, others, settle) {
     if (random.chance(25)) await writer.query(`SET LOCAL ${name} = ${name === 'search_path' ? random.pick(values) : `'${random.pick(values)}'`}`);
   }
   if (!migrating && random.chance(40)) await writer.query('SET LOCAL ROLE model_app');
+  if (random.chance(30)) await writer.query('SET CONSTRAINTS ALL DEFERRED');
   await steps(writer, writer.tables, 1 + random.below(6), migrating, 0);
   writer.open = true;
 }

@@ -76,6 +76,7 @@ SELECT feed, users FROM control WHERE reason = 'folded';
 
 -- Two that revoke the same user do not wait for each other: rows are only ever added; prune() merges them.
 SELECT count(*) FROM livefeed.revocation_new WHERE user_id = '42';
+UPDATE livefeed.revocation_new SET before = (SELECT max(before) FROM livefeed.revocation_new); -- however long it took
 UPDATE livefeed.revocation_new SET before = before - 1000 WHERE user_id = '42' AND session = '' AND reason IS NULL;
 SELECT max(before) AS greatest FROM livefeed.revocation_new \gset
 CREATE TEMP TABLE former AS SELECT * FROM livefeed.revocations;

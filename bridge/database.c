@@ -66,9 +66,8 @@ static const struct statement {
 	[JOB_AUTHORIZE] = {CLASS_AUTHORIZE, METRIC_QUERY_AUTHORIZER, "SELECT livefeed.authorize($1)::pg_catalog.text", 1,
                        QUERY_TIMEOUT_MS, AUTHORIZE_STATEMENT_TIMEOUT},
 	[JOB_SNAPSHOT] = {CLASS_SNAPSHOT, METRIC_QUERY_SNAPSHOT,
-                      "SELECT s.status, s.after, s.tick, s.epoch, s.seen, s.key_columns, s.data, s.truncated, s.keys, "
-                      "r.status, r.unit, r.users FROM livefeed.snapshot($1, $2, $3) AS s LEFT JOIN LATERAL (SELECT * "
-                      "FROM livefeed.row_scope($1, $3) WHERE $2 OPERATOR(pg_catalog.=) 'row') AS r ON true",
+                      "SELECT status, after, tick, epoch, seen, key_columns, data, truncated, keys, "
+                      "row_status, row_unit, row_users FROM livefeed.snapshot($1, $2, $3)",
                       3, LONG_TIMEOUT_MS, SNAPSHOT_STATEMENT_TIMEOUT},
 	[JOB_VALUE] = {CLASS_VALUE, METRIC_QUERY_VALUE, "SELECT data, after, epoch FROM livefeed.run_query($1, $2)", 2,
                    VALUE_TIMEOUT_MS, VALUE_STATEMENT_TIMEOUT},

@@ -135,6 +135,8 @@ BEGIN
 	DELETE FROM livefeed.declared d WHERE d.feed = hide.name;
 	hidden := FOUND;
 	PERFORM livefeed.forget_retained(name, false, false);
+	DELETE FROM livefeed.exposed_snapshot e WHERE e.feed = hide.name;
+	hidden := hidden OR FOUND;
 	DELETE FROM livefeed.exposed_path p WHERE p.path = hide.name;
 	hidden := hidden OR FOUND;
 	DELETE FROM livefeed.exposed e WHERE e.name = hide.name;

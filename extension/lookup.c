@@ -84,8 +84,8 @@ lookup_leave_owner(const LookupUser *former)
 	SetUserIdAndSecContext(former->user, former->context);
 }
 
-static void
-check_row_security(Relation relation)
+void
+lookup_check_row_security(Relation relation)
 {
 	if (relation->rd_rel->relrowsecurity && relation->rd_rel->relforcerowsecurity &&
 		!has_bypassrls_privilege(relation->rd_rel->relowner))
@@ -112,7 +112,6 @@ lookup_open(Oid relation_oid, const Watch **watch)
 	*watch = watch_get(relation, NULL);
 	if (*watch == NULL || (*watch)->problem != NULL)
 		lookup_raise_problem(relation, *watch ? (*watch)->problem : "it has no trigger");
-	check_row_security(relation);
 	return relation;
 }
 
@@ -440,6 +439,7 @@ look_up_row(Oid relation_oid, char *key_text, char **unit, ArrayType **users)
 	Scope		scope = {0};
 	const char *status = "spelling";
 
+	lookup_check_row_security(relation);
 	if (lookup_read_key(relation, watch, key_text, key))
 	{
 		MemoryContext spi;
@@ -481,6 +481,22 @@ look_up_event(const char *feed, const char *key, char **unit, ArrayType **users)
 	return found ? "found" : "absent";
 }
 
+const char *
+lookup_row_scope(const char *feed, Oid relation, char *key, char **unit, ArrayType **users)
+{
+	LookupUser	former;
+	const char *status;
+
+	*unit = NULL;
+	*users = NULL;
+	lookup_become_owner(OidIsValid(relation) ? relation : livefeed_relation("log"), &former);
+	status = OidIsValid(relation)
+		? look_up_row(relation, key, unit, users)
+		: look_up_event(feed, key, unit, users);
+	lookup_leave_owner(&former);
+	return status;
+}
+
 /* row_scope(feed text, key text): (status text, unit text, users text[]) */
 Datum
 livefeed_row_scope(PG_FUNCTION_ARGS)
@@ -493,24 +509,17 @@ livefeed_row_scope(PG_FUNCTION_ARGS)
 	char	   *entity;
 	bool		declared = feed_is_declared(feed, &entity);
 	const char *status;
-	char	   *unit = NULL;
-	ArrayType  *users = NULL;
-	LookupUser	former;
+	char	   *unit;
+	ArrayType  *users;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	relation = declared ? livefeed_relation("log") : watch_find_feed(feed, &trigger);
-	if (!OidIsValid(relation))
+	relation = declared ? InvalidOid : watch_find_feed(feed, &trigger);
+	if (!declared && !OidIsValid(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("feed \"%s\" does not exist", feed)));
-
-	lookup_become_owner(relation, &former);
-	status = declared
-		? look_up_event(feed, key, &unit, &users)
-		: look_up_row(relation, key, &unit, &users);
-	lookup_leave_owner(&former);
-
+	status = lookup_row_scope(feed, relation, key, &unit, &users);
 	return answer(fcinfo, desc, status, unit, users);
 }

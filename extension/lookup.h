@@ -12,6 +12,7 @@
 
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -31,11 +32,17 @@ typedef struct LookupUser
 extern void lookup_become_owner(Oid relation, LookupUser *former);
 extern void lookup_leave_owner(const LookupUser *former);
 
-/*
- * Opens a watched table; raises if the watch is broken, or if its owner is
- * bound by row-level security.
- */
+/* Opens a watched table; raises if the watch is broken. */
 extern Relation lookup_open(Oid relation, const Watch **watch);
+
+/* Raises if the table's owner is bound by row-level security himself. */
+extern void lookup_check_row_security(Relation relation);
+
+/*
+ * Who may see the row of a key: 'found' with its unit and users, 'absent', or
+ * 'spelling'. Of a table's feed that is its relation; a declared one has none.
+ */
+extern const char *lookup_row_scope(const char *feed, Oid relation, char *key, char **unit, ArrayType **users);
 
 /* Says that the watch is broken, as an error. */
 pg_noreturn extern void lookup_raise_problem(Relation relation, const char *problem);

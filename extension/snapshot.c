@@ -47,6 +47,7 @@
 #include "plan.h"
 #include "retain.h"
 #include "scope.h"
+#include "snapshot_function.h"
 #include "text.h"
 #include "watch.h"
 
@@ -67,6 +68,8 @@ typedef enum SnapshotScope
 	SNAPSHOT_OPEN,				/* all, less what a declared feed has for units or users */
 } SnapshotScope;
 
+static const char *const scope_names[] = {"unit", "user", "row", "all", "open"};
+
 typedef struct Taking
 {
 	/* asked for */
@@ -82,6 +85,9 @@ typedef struct Taking
 	StringInfoData data;		/* UTF-8, as keys are */
 	StringInfoData keys;		/* empty: none */
 	bool		truncated;
+	const char *row_status;		/* NULL: not of SNAPSHOT_ROW */
+	char	   *row_unit;
+	ArrayType  *row_users;
 } Taking;
 
 /* Which rows a query is to return; what it lets through is looked at again. */
@@ -378,9 +384,13 @@ snapshot_table(Taking *taking, Oid relation_oid)
 	Relation	relation;
 	Condition	condition;
 	const char *refused;
+	FunctionName function;
+	bool		exposed = snapshot_function_get(taking->feed, &function);
 
 	lookup_become_owner(relation_oid, &former);
 	relation = lookup_open(relation_oid, &watch);
+	if (!exposed)
+		lookup_check_row_security(relation);
 	refused = make_condition(&condition, taking, relation, watch);
 	if (refused != NULL)
 		taking->status = refused;
@@ -388,14 +398,21 @@ snapshot_table(Taking *taking, Oid relation_oid)
 	{
 		for (int i = 0; i < watch->nkeys; i++)
 			taking->key_columns = lappend(taking->key_columns, pstrdup(watch->keys[i].name));
-		appendStringInfoChar(&taking->data, '[');
-		SPI_connect();
-		read_rows(taking, relation, watch, &condition);
-		SPI_finish();
-		appendStringInfoChar(&taking->data, ']');
+		if (!exposed)
+		{
+			appendStringInfoChar(&taking->data, '[');
+			SPI_connect();
+			read_rows(taking, relation, watch, &condition);
+			SPI_finish();
+			appendStringInfoChar(&taking->data, ']');
+		}
 	}
 	relation_close(relation, AccessShareLock);
 	lookup_leave_owner(&former);
+	if (refused == NULL && exposed)
+		snapshot_function_run(taking->feed, &function,
+							  scope_names[taking->scope == SNAPSHOT_OPEN ? SNAPSHOT_ALL : taking->scope],
+							  taking->value, &taking->data, SNAPSHOT_MAX_BYTES);
 }
 
 /* ---------- a declared feed ---------- */
@@ -405,8 +422,17 @@ snapshot_declared(Taking *taking, const DeclaredFeed *declared)
 {
 	static const RetainScope scopes[] = {RETAIN_UNIT, RETAIN_USER, RETAIN_KEY, RETAIN_ALL, RETAIN_OPEN};
 
+	FunctionName function;
+
 	if (taking->value != NULL && (*taking->value == '\0' || strlen(taking->value) > SCOPE_MAX_BYTES))
 		taking->status = "spelling";
+	else if (snapshot_function_get(taking->feed, &function))
+	{
+		/* The rows name their key themselves. */
+		taking->key_columns = list_make1("key");
+		snapshot_function_run(taking->feed, &function, scope_names[taking->scope], taking->value,
+							  &taking->data, SNAPSHOT_MAX_BYTES);
+	}
 	else if (declared->retain)
 		taking->truncated = !retain_read(taking->feed, declared->durable, scopes[taking->scope], taking->value,
 										 &taking->data, &taking->keys, SNAPSHOT_MAX_BYTES);
@@ -450,12 +476,11 @@ lock_tables(Oid relation)
 static SnapshotScope
 scope_argument(FunctionCallInfo fcinfo)
 {
-	static const char *const names[] = {"unit", "user", "row", "all", "open"};
 	char	   *name = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
 
-	for (int i = 0; i < lengthof(names); i++)
+	for (int i = 0; i < lengthof(scope_names); i++)
 	{
-		if (strcmp(name, names[i]) != 0)
+		if (strcmp(name, scope_names[i]) != 0)
 			continue;
 		if ((i >= SNAPSHOT_ALL) != PG_ARGISNULL(2))
 			ereport(ERROR,
@@ -495,7 +520,7 @@ names_array(List *names)
 enum
 {
 	ANSWER_STATUS, ANSWER_AFTER, ANSWER_TICK, ANSWER_EPOCH, ANSWER_SEEN, ANSWER_KEY_COLUMNS, ANSWER_DATA,
-	ANSWER_TRUNCATED, ANSWER_KEYS, ANSWER_COLUMNS
+	ANSWER_TRUNCATED, ANSWER_KEYS, ANSWER_ROW_STATUS, ANSWER_ROW_UNIT, ANSWER_ROW_USERS, ANSWER_COLUMNS
 };
 
 static Datum
@@ -524,6 +549,14 @@ answer(FunctionCallInfo fcinfo, const Taking *taking)
 		nulls[ANSWER_KEYS] = taking->keys.len == 0;
 		if (taking->keys.len > 0)
 			values[ANSWER_KEYS] = text_of_json(&taking->keys);
+		nulls[ANSWER_ROW_STATUS] = taking->row_status == NULL;
+		if (taking->row_status != NULL)
+			values[ANSWER_ROW_STATUS] = CStringGetTextDatum(taking->row_status);
+		nulls[ANSWER_ROW_UNIT] = taking->row_unit == NULL;
+		if (taking->row_unit != NULL)
+			values[ANSWER_ROW_UNIT] = CStringGetTextDatum(taking->row_unit);
+		nulls[ANSWER_ROW_USERS] = taking->row_users == NULL;
+		values[ANSWER_ROW_USERS] = PointerGetDatum(taking->row_users);
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
@@ -560,6 +593,8 @@ livefeed_snapshot(PG_FUNCTION_ARGS)
 		snapshot_declared(&taking, &declared);
 	else
 		snapshot_table(&taking, relation);
+	if (taking.status == NULL && taking.scope == SNAPSHOT_ROW)
+		taking.row_status = lookup_row_scope(taking.feed, relation, taking.value, &taking.row_unit, &taking.row_users);
 	PopActiveSnapshot();
 	return answer(fcinfo, &taking);
 }

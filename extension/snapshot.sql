@@ -1,4 +1,21 @@
--- snapshot.sql: what a channel holds now (snapshot.c).
+-- snapshot.sql: what a channel holds now (snapshot.c, snapshot_function.c, retain.c).
+
+-- Feeds whose snapshots a function of the application makes. By name and owner,
+-- as the authorizer is (authority.sql). Dumped with the database.
+CREATE TABLE livefeed.exposed_snapshot (
+	feed     text COLLATE "C" PRIMARY KEY,
+	schema   text COLLATE "C" NOT NULL,
+	function text COLLATE "C" NOT NULL,
+	owner    text COLLATE "C" NOT NULL
+);
+SELECT pg_catalog.pg_extension_config_dump('livefeed.exposed_snapshot', '');
+COMMENT ON TABLE livefeed.exposed_snapshot IS 'the functions that make snapshots';
+
+-- Looks itself whether the caller may: the function must be his, and so must a table's feed.
+CREATE FUNCTION livefeed.expose_snapshot(feed text, function regprocedure) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'livefeed_expose_snapshot';
+COMMENT ON FUNCTION livefeed.expose_snapshot(text, regprocedure) IS
+	'a function makes the feed''s snapshots; null: the feed''s own rows do';
 
 /*
  * For bridges. What channel feed:scope:value holds, and where in the order of
@@ -22,7 +39,10 @@ CREATE FUNCTION livefeed.snapshot(feed text, scope text, value text DEFAULT NULL
 		OUT key_columns text[],		-- whose values make a row's key; null: see keys
 		OUT data text,				-- a JSON array of rows, as they stand in events
 		OUT truncated boolean,		-- there are more rows than these
-		OUT keys text)				-- a JSON array of the rows' keys, where rows do not hold them
+		OUT keys text,				-- a JSON array of the rows' keys, where rows do not hold them
+		OUT row_status text,		-- of scope 'row': what row_scope() says, under the same snapshot
+		OUT row_unit text,
+		OUT row_users text[])
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'livefeed_snapshot';
 COMMENT ON FUNCTION livefeed.snapshot(text, text, text) IS 'what a channel holds now, and after which event, for bridges';
 

@@ -14,74 +14,74 @@ CREATE VIEW kept AS
 	UNION ALL SELECT 'transient', feed, key, unit, users, convert_from(data, 'UTF8') FROM livefeed.retained_transient
 	ORDER BY feed, key;
 
-SELECT livefeed.declare_feed('jobs', retain => true);
-SELECT livefeed.publish('jobs', 'created', '{"n": 1,  "s":"é\u0001"}', unit => '7', users => '{b,a}', key => 'j1');
-SELECT livefeed.publish('jobs', 'started', '{"n": 2}', unit => '7', key => 'j2');
-SELECT livefeed.publish('jobs', 'created', '3', users => '{a}', key => 'j,3');
-SELECT livefeed.publish('jobs', 'noticed', '{"no": "key"}', unit => '7');
-SELECT livefeed.publish('jobs', 'created', NULL, key => 'open');
+SELECT livefeed.declare_feed('tasks', retain => true);
+SELECT livefeed.publish('tasks', 'created', '{"n": 1,  "s":"é\u0001"}', unit => '7', users => '{b,a}', key => 'j1');
+SELECT livefeed.publish('tasks', 'started', '{"n": 2}', unit => '7', key => 'j2');
+SELECT livefeed.publish('tasks', 'created', '3', users => '{a}', key => 'j,3');
+SELECT livefeed.publish('tasks', 'noticed', '{"no": "key"}', unit => '7');
+SELECT livefeed.publish('tasks', 'created', NULL, key => 'open');
 SELECT * FROM kept;
-SELECT * FROM s('jobs', 'unit', '7', '8', '');
-SELECT * FROM s('jobs', 'user', 'a', 'b', 'c');
-SELECT * FROM s('jobs', 'row', 'j1', 'j,3', 'J1', 'j9');
-SELECT * FROM s('jobs', 'all');
-SELECT * FROM s('jobs', 'open');
-SELECT key_columns, truncated FROM livefeed.snapshot('jobs', 'all');
+SELECT * FROM s('tasks', 'unit', '7', '8', '');
+SELECT * FROM s('tasks', 'user', 'a', 'b', 'c');
+SELECT * FROM s('tasks', 'row', 'j1', 'j,3', 'J1', 'j9');
+SELECT * FROM s('tasks', 'all');
+SELECT * FROM s('tasks', 'open');
+SELECT key_columns, truncated FROM livefeed.snapshot('tasks', 'all');
 -- Byte for byte what the event had.
 SELECT '[' || regexp_replace(convert_from(l.frame, 'UTF8'), '^.*?,"data":(.*)\}$', '\1') || ']' = r.data AS same
-FROM livefeed.log l, livefeed.snapshot('jobs', 'row', 'j1') r WHERE l.feed = 'jobs' AND l.key = 'j1';
+FROM livefeed.log l, livefeed.snapshot('tasks', 'row', 'j1') r WHERE l.feed = 'tasks' AND l.key = 'j1';
 
 -- The last one counts: newest first, moved, deleted, rolled back.
-SELECT livefeed.publish('jobs', 'progress', '{"n": 10}', unit => '8', key => 'j1');
-SELECT * FROM s('jobs', 'unit', '7', '8');
-SELECT * FROM s('jobs', 'user', 'b');
-SELECT livefeed.publish('jobs', 'deleted', '{"n": 2}', unit => '7', key => 'j2');
-SELECT livefeed.publish('jobs', 'deleted', NULL, key => 'never');
+SELECT livefeed.publish('tasks', 'progress', '{"n": 10}', unit => '8', key => 'j1');
+SELECT * FROM s('tasks', 'unit', '7', '8');
+SELECT * FROM s('tasks', 'user', 'b');
+SELECT livefeed.publish('tasks', 'deleted', '{"n": 2}', unit => '7', key => 'j2');
+SELECT livefeed.publish('tasks', 'deleted', NULL, key => 'never');
 BEGIN;
-SELECT livefeed.publish('jobs', 'progress', '{"n": 11}', unit => '8', key => 'j1');
+SELECT livefeed.publish('tasks', 'progress', '{"n": 11}', unit => '8', key => 'j1');
 SAVEPOINT s;
-SELECT livefeed.publish('jobs', 'deleted', NULL, unit => '8', key => 'j1');
-SELECT * FROM s('jobs', 'all');
+SELECT livefeed.publish('tasks', 'deleted', NULL, unit => '8', key => 'j1');
+SELECT * FROM s('tasks', 'all');
 ROLLBACK TO s;
-SELECT * FROM s('jobs', 'unit', '8');
+SELECT * FROM s('tasks', 'unit', '8');
 ROLLBACK;
-SELECT * FROM s('jobs', 'all');
+SELECT * FROM s('tasks', 'all');
 SET livefeed.snapshot_rows = 2;
-SELECT * FROM s('jobs', 'all');
+SELECT * FROM s('tasks', 'all');
 RESET livefeed.snapshot_rows;
-SELECT livefeed.publish('jobs', 'created', to_jsonb(repeat('x', 300000)), key => 'wide');
-SELECT * FROM s('jobs', 'row', 'wide');
+SELECT livefeed.publish('tasks', 'created', to_jsonb(repeat('x', 300000)), key => 'wide');
+SELECT * FROM s('tasks', 'row', 'wide');
 
 -- Who may have a row's channel: as the key is kept; what is deleted, as its last event says.
-SELECT k, r.* FROM unnest('{j1,open,j2,never,j9}'::text[]) k, livefeed.row_scope('jobs', k) r;
+SELECT k, r.* FROM unnest('{j1,open,j2,never,j9}'::text[]) k, livefeed.row_scope('tasks', k) r;
 
 -- What is folded into a resync is kept all the same.
 BEGIN;
 SET LOCAL livefeed.max_events_per_transaction = 1;
-SELECT count(livefeed.publish('jobs', 'created', to_jsonb(n), unit => '9', key => 'f' || n)) FROM generate_series(1, 3) n;
+SELECT count(livefeed.publish('tasks', 'created', to_jsonb(n), unit => '9', key => 'f' || n)) FROM generate_series(1, 3) n;
 COMMIT;
-SELECT key, CASE WHEN flags & 16 <> 0 THEN convert_from(frame, 'UTF8') END AS resync FROM livefeed.log WHERE feed = 'jobs' AND (flags & 16 <> 0 OR key ~ '^f') ORDER BY seq;
-SELECT * FROM s('jobs', 'unit', '9');
+SELECT key, CASE WHEN flags & 16 <> 0 THEN convert_from(frame, 'UTF8') END AS resync FROM livefeed.log WHERE feed = 'tasks' AND (flags & 16 <> 0 OR key ~ '^f') ORDER BY seq;
+SELECT * FROM s('tasks', 'unit', '9');
 
 -- A feed that does not retain has no state; one that stops to, forgets.
 SELECT livefeed.declare_feed('notes');
 SELECT livefeed.publish('notes', 'created', '1', key => 'n');
 SELECT * FROM s('notes', 'all');
 SELECT * FROM s('notes', 'row', 'n');
-SELECT livefeed.declare_feed('jobs', roles => '{x}', retain => true);
+SELECT livefeed.declare_feed('tasks', roles => '{x}', retain => true);
 SELECT count(*) FROM kept;
-SELECT livefeed.declare_feed('jobs');
+SELECT livefeed.declare_feed('tasks');
 SELECT count(*) FROM kept;
-SELECT * FROM s('jobs', 'all');
-SELECT livefeed.publish('jobs', 'created', '1', key => 'n');
-SELECT livefeed.declare_feed('jobs', retain => true);
-SELECT * FROM s('jobs', 'all');
-SELECT livefeed.publish('jobs', 'created', '1', key => 'n');
-SELECT livefeed.declare_feed('jobs2', retain => true);
-SELECT livefeed.publish('jobs2', 'created', '1', key => 'n');
-SELECT livefeed.hide('jobs');
+SELECT * FROM s('tasks', 'all');
+SELECT livefeed.publish('tasks', 'created', '1', key => 'n');
+SELECT livefeed.declare_feed('tasks', retain => true);
+SELECT * FROM s('tasks', 'all');
+SELECT livefeed.publish('tasks', 'created', '1', key => 'n');
+SELECT livefeed.declare_feed('tasks2', retain => true);
+SELECT livefeed.publish('tasks2', 'created', '1', key => 'n');
+SELECT livefeed.hide('tasks');
 SELECT * FROM kept;
-SELECT * FROM s('jobs', 'all');
+SELECT * FROM s('tasks', 'all');
 
 -- An application's role publishes, and a bridge reads, neither with a right to the table; nobody else.
 SET client_min_messages = warning;
@@ -96,19 +96,19 @@ SET ROLE regress_livefeed_app;
 CREATE FUNCTION retain.evil(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as %', current_user; END $$;
 CREATE OPERATOR retain.= (FUNCTION = retain.evil, LEFTARG = text, RIGHTARG = text);
 SET search_path = retain, pg_catalog;
-SELECT livefeed.publish('jobs2', 'updated', '2', key => 'n');
-SELECT livefeed.publish('jobs2', 'deleted', '2', key => 'm');
+SELECT livefeed.publish('tasks2', 'updated', '2', key => 'n');
+SELECT livefeed.publish('tasks2', 'deleted', '2', key => 'm');
 SELECT * FROM livefeed.retained;
-SELECT livefeed.snapshot('jobs2', 'all');
-SELECT livefeed.forget_retained('jobs2', false, false);
+SELECT livefeed.snapshot('tasks2', 'all');
+SELECT livefeed.forget_retained('tasks2', false, false);
 SET ROLE regress_livefeed_bridge;
-SELECT data, keys FROM livefeed.snapshot('jobs2', 'all');
-SELECT * FROM livefeed.row_scope('jobs2', 'n');
+SELECT data, keys FROM livefeed.snapshot('tasks2', 'all');
+SELECT * FROM livefeed.row_scope('tasks2', 'n');
 SELECT current_user;
 RESET ROLE;
 SET search_path = retain;
 
-SELECT livefeed.hide('jobs2'), livefeed.hide('notes');
+SELECT livefeed.hide('tasks2'), livefeed.hide('notes');
 SELECT count(*) FROM kept;
 SET client_min_messages = warning;
 DROP SCHEMA retain CASCADE;

@@ -52,14 +52,14 @@ SELECT * FROM s('plain', 'row', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'A0EEBC9
 SELECT * FROM s('plain', 'all');
 
 -- Composite keys, in their order; what an update made of a row.
-CREATE TABLE c (b text, a int, "C c" date, PRIMARY KEY (a, b, "C c"));
-SELECT livefeed.watch('c', unit => 'C c');
-INSERT INTO c VALUES ('x,y', 1, '2020-01-02'), ('z', 2, '2020-01-02'), ('é', 3, '2020-01-03'), ('a', 2, '2020-01-02');
+CREATE TABLE comp (b text, a int, "C c" date, PRIMARY KEY (a, b, "C c"));
+SELECT livefeed.watch('comp', unit => 'C c');
+INSERT INTO comp VALUES ('x,y', 1, '2020-01-02'), ('z', 2, '2020-01-02'), ('é', 3, '2020-01-03'), ('a', 2, '2020-01-02');
 SET datestyle = 'German';
-SELECT key_columns FROM livefeed.snapshot('c', 'all');
-SELECT * FROM s('c', 'all');
-SELECT * FROM s('c', 'unit', '2020-01-02', '02.01.2020', '2020-1-2');
-SELECT * FROM s('c', 'row', '1,x%2Cy,2020-01-02', '1,x%2cy,2020-01-02', '3,%C3%A9,2020-01-03', '2,z');
+SELECT key_columns FROM livefeed.snapshot('comp', 'all');
+SELECT * FROM s('comp', 'all');
+SELECT * FROM s('comp', 'unit', '2020-01-02', '02.01.2020', '2020-1-2');
+SELECT * FROM s('comp', 'row', '1,x%2Cy,2020-01-02', '1,x%2cy,2020-01-02', '3,%C3%A9,2020-01-03', '2,z');
 RESET datestyle;
 
 -- Equal is not the same: numerics, blanks, texts that a collation takes for one.
@@ -179,6 +179,69 @@ ALTER TABLE broken RENAME unit TO team;
 SELECT * FROM s('broken', 'all');
 SELECT rows FROM s('i', 'user', repeat('u', 5000));
 
+-- Who may see a row, of the same snapshot.
+SELECT v, row_status, row_unit, row_users FROM unnest('{1,5,99,05}'::text[]) v, livefeed.snapshot('i', 'row', v);
+SELECT row_status FROM livefeed.snapshot('i', 'unit', '7');
+
+-- A function of the application makes them.
+CREATE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE sql AS $$
+	SELECT jsonb_agg(jsonb_build_object('id', id, 'asked', scope, 'value', v, 'n', 1.50) ORDER BY id) FROM snapshot.i
+	WHERE CASE scope WHEN 'unit' THEN unit_id::text = v WHEN 'row' THEN id::text = v ELSE scope = 'all' END $$;
+SELECT livefeed.expose_snapshot('i', 'of_i(text,text)');
+SELECT key_columns, data, truncated, keys FROM livefeed.snapshot('i', 'unit', '7');
+SELECT * FROM s('i', 'unit', '8', '10', '07');
+SELECT * FROM s('i', 'row', '4', '05');
+SELECT * FROM s('i', 'user', '3');
+SET livefeed.snapshot_rows = 2;
+SELECT json_array_length(data::json), truncated FROM livefeed.snapshot('i', 'all');
+SELECT json_array_length(data::json), truncated FROM livefeed.snapshot('i', 'open');
+RESET livefeed.snapshot_rows;
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT jsonb_build_object('id', 1) $$;
+SELECT * FROM s('i', 'all');
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT to_jsonb(5) $$;
+SELECT * FROM s('i', 'all');
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT '[]' || to_jsonb(repeat('x', 9000000)) $$;
+SELECT * FROM s('i', 'all');
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no % of %', scope, v; END $$;
+SELECT * FROM s('i', 'unit', '7');
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('role', 'none', false); RETURN '[]'; END $$;
+SELECT * FROM s('i', 'unit', '7');
+CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO snapshot.i VALUES (100) RETURNING 1';
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN to_jsonb(ARRAY[snapshot.writes()]); END $$;
+SELECT * FROM s('i', 'unit', '7');
+CREATE OR REPLACE FUNCTION of_i(scope text, v text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '[]'::jsonb $$;
+SELECT * FROM s('i', 'unit', '7');
+DROP FUNCTION of_i;
+SELECT * FROM s('i', 'unit', '7');
+SELECT livefeed.hide('i'), livefeed.hide('i');
+SELECT livefeed.expose_snapshot('i', NULL);
+SELECT * FROM s('i', 'unit', '8');
+-- Of a declared feed: rows name their key as "key".
+SELECT livefeed.declare_feed('jobs', retain => true);
+CREATE FUNCTION of_jobs(text, text) RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT jsonb_build_array(jsonb_build_object('key', $1, 'v', $2)) $$;
+SELECT livefeed.expose_snapshot('jobs', 'of_jobs(text,text)');
+SELECT key_columns, data, keys FROM livefeed.snapshot('jobs', 'user', 'x');
+SELECT data FROM livefeed.snapshot('jobs', 'open');
+SELECT livefeed.hide('jobs');
+SELECT * FROM livefeed.exposed_snapshot;
+-- Which functions may.
+CREATE FUNCTION f1(text) RETURNS jsonb STABLE LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+CREATE FUNCTION f2(text, int) RETURNS jsonb STABLE LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+CREATE FUNCTION f3(text, text) RETURNS json STABLE LANGUAGE sql AS 'SELECT ''[]''::json';
+CREATE FUNCTION f4(text, text) RETURNS jsonb LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+CREATE FUNCTION f5(text, text) RETURNS jsonb STRICT IMMUTABLE LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+CREATE FUNCTION f7(text, text) RETURNS jsonb IMMUTABLE LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+CREATE FUNCTION f6(text, text) RETURNS SETOF jsonb STABLE LANGUAGE sql AS 'SELECT ''[]''::jsonb';
+SELECT livefeed.expose_snapshot('i', 'f1(text)');
+SELECT livefeed.expose_snapshot('i', 'f2(text,int)');
+SELECT livefeed.expose_snapshot('i', 'f3(text,text)');
+SELECT livefeed.expose_snapshot('i', 'f4(text,text)');
+SELECT livefeed.expose_snapshot('i', 'f5(text,text)');
+SELECT livefeed.expose_snapshot('i', 'f6(text,text)');
+SELECT livefeed.expose_snapshot('i', '0');
+SELECT livefeed.expose_snapshot('no_such', 'f5(text,text)');
+SELECT livefeed.expose_snapshot(NULL, 'f5(text,text)');
+
 -- With the owner's rights; FORCE ROW LEVEL SECURITY is refused by name.
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_livefeed_owner, regress_livefeed_bridge;
@@ -203,6 +266,24 @@ ALTER TABLE sec FORCE ROW LEVEL SECURITY;
 SET ROLE regress_livefeed_bridge;
 SELECT data FROM livefeed.snapshot('sec', 'all');
 RESET ROLE;
+
+-- A function is asked there: whose it is, it runs as, and he must own the table too.
+SET ROLE regress_livefeed_owner;
+CREATE FUNCTION of_sec(text, text) RETURNS jsonb STABLE LANGUAGE sql AS 'SELECT jsonb_build_array(current_user)';
+SELECT livefeed.expose_snapshot('sec', 'of_sec(text,text)');
+RESET ROLE;
+SELECT livefeed.grant_application('regress_livefeed_owner');
+SET ROLE regress_livefeed_owner;
+SELECT livefeed.expose_snapshot('sec', 'of_sec(text,text)');
+SELECT livefeed.expose_snapshot('i', 'of_sec(text,text)');
+SELECT livefeed.expose_snapshot('sec', 'f7(text,text)');
+SELECT * FROM livefeed.exposed_snapshot;
+SET ROLE regress_livefeed_bridge;
+SELECT data FROM livefeed.snapshot('sec', 'all');
+SELECT current_user;
+RESET ROLE;
+ALTER FUNCTION of_sec OWNER TO regress_livefeed_bridge;
+SELECT data FROM livefeed.snapshot('sec', 'all');
 
 SET client_min_messages = warning;
 DROP SCHEMA snapshot CASCADE;

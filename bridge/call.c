@@ -558,14 +558,12 @@ void calls_pump(struct hub *hub)
 	release(hub);
 }
 
-int64_t hub_wait_ms(const struct hub *hub)
+int64_t calls_due_ms(const struct hub *hub)
 {
 	int64_t at_ms = INT64_MAX;
 	const struct call *lists[] = {hub->calls_due, hub->calls_held};
 	for (size_t i = 0; i < 2; i++)
 		for (const struct call *call = lists[i]; call != NULL; call = call->list_next)
 			at_ms = call->at_ms < at_ms ? call->at_ms : at_ms;
-	if (at_ms == INT64_MAX)
-		return -1;
-	return at_ms > hub->now_ms ? at_ms - hub->now_ms : 0;
+	return at_ms;
 }

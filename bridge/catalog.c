@@ -1,5 +1,5 @@
 /*
- * catalog.c - feeds by name, and the application's own paths.
+ * catalog.c - feeds and queries by name, and the application's own paths.
  *
  * A load is built beside the current definitions and takes their place in one step. Feeds stand in a hash table of
  * open addressing, sized when the load becomes current; paths are few and tried in order, the most definite first.
@@ -17,6 +17,7 @@
 #include "access.h"
 #include "channel.h"
 #include "jsontext.h"
+#include "query.h"
 
 #define PATH_PARTS_MAX 32
 #define PATH_MAX_BYTES 2048
@@ -36,6 +37,8 @@ struct definitions {
 	size_t n_paths, paths_capacity;
 	struct command *commands;
 	size_t n_commands, commands_capacity;
+	struct query **queries;
+	size_t n_queries, queries_capacity;
 	uint32_t *table; /* index into feeds, plus 1; 0: free */
 	size_t table_size; /* a power of two, at least twice n_feeds */
 };
@@ -82,6 +85,9 @@ static void definitions_clear(struct definitions *definitions)
 	for (size_t i = 0; i < definitions->n_commands; i++)
 		command_clear(&definitions->commands[i]);
 	free(definitions->commands);
+	for (size_t i = 0; i < definitions->n_queries; i++)
+		query_unref(definitions->queries[i]);
+	free(definitions->queries);
 	free(definitions->feeds);
 	free(definitions->paths);
 	free(definitions->table);
@@ -219,6 +225,19 @@ bool catalog_load_feed(struct catalog_load *load, const struct feed *feed)
 	return true;
 }
 
+bool catalog_load_query(struct catalog_load *load, struct query *query)
+{
+	struct definitions *definitions = &load->definitions;
+
+	if (query == NULL ||
+	    !room((void **)&definitions->queries, definitions->n_queries, &definitions->queries_capacity, sizeof query)) {
+		query_unref(query);
+		return false;
+	}
+	definitions->queries[definitions->n_queries++] = query;
+	return true;
+}
+
 /* Cuts a path at its slashes; one at each end does not count. False: too many parts, or an empty one. */
 static bool split_path(struct text path, struct text parts[PATH_PARTS_MAX], size_t *n_parts)
 {
@@ -328,8 +347,21 @@ const struct command *catalog_command(const struct catalog *catalog, struct text
 	return NULL;
 }
 
+/* A row's value has the row's key; none where its feed is gone, so that no channel of it is one. */
+static void resolve_queries(struct definitions *definitions)
+{
+	for (size_t i = 0; i < definitions->n_queries; i++) {
+		struct query *query = definitions->queries[i];
+		const char *name = query->access_feed;
+		const struct feed *feed = name != NULL ? find_feed(definitions, (struct text){name, strlen(name)}) : NULL;
+
+		query->rules.n_key_columns = feed != NULL ? feed->n_key_columns : 0;
+	}
+}
+
 void catalog_load_commit(struct catalog *catalog, struct catalog_load *load)
 {
+	resolve_queries(&load->definitions);
 	definitions_clear(&catalog->current);
 	catalog->current = load->definitions;
 	catalog->is_loaded = true;
@@ -339,6 +371,32 @@ void catalog_load_commit(struct catalog *catalog, struct catalog_load *load)
 const struct feed *catalog_feed(const struct catalog *catalog, struct text name)
 {
 	return find_feed(&catalog->current, name);
+}
+
+struct query *catalog_query(const struct catalog *catalog, struct text name)
+{
+	for (size_t i = 0; i < catalog->current.n_queries; i++) {
+		struct query *query = catalog->current.queries[i];
+
+		if (strlen(query->name) == name.len && memcmp(query->name, name.bytes, name.len) == 0)
+			return query;
+	}
+	return NULL;
+}
+
+const struct feed *catalog_rules(const struct catalog *catalog, struct text name)
+{
+	const struct feed *feed = find_feed(&catalog->current, name);
+	const struct query *query = feed == NULL ? catalog_query(catalog, name) : NULL;
+
+	return query != NULL ? &query->rules : feed;
+}
+
+const struct feed *catalog_row_feed(const struct catalog *catalog, const struct feed *rules)
+{
+	const char *name = rules->query != NULL ? rules->query->access_feed : NULL;
+
+	return name != NULL ? find_feed(&catalog->current, (struct text){name, strlen(name)}) : rules;
 }
 
 /* ---- paths */

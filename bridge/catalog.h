@@ -1,5 +1,5 @@
 /*
- * catalog.h - what the database defines: feeds, commands, and the application's own paths.
+ * catalog.h - what the database defines: feeds, queries, commands, and the application's own paths.
  * Loaded whole and swapped, so that nobody sees half of a change.
  */
 #ifndef LIVEFEED_CATALOG_H
@@ -22,6 +22,7 @@ struct feed {
 	char **roles; /* who may subscribe; none: every member of the unit */
 	size_t n_roles;
 	bool any_user; /* roles is {*}: any signed-in user */
+	const struct query *query; /* these are the rules of a query; NULL: of a feed */
 };
 
 struct command {
@@ -29,6 +30,8 @@ struct command {
 	char **roles; /* one of which must be held, in any unit; none: any signed-in user */
 	size_t n_roles;
 };
+
+struct query; /* query.h */
 
 struct catalog; /* current definitions */
 struct catalog_load; /* definitions being read */
@@ -39,6 +42,8 @@ void catalog_free(struct catalog *catalog);
 struct catalog_load *catalog_load_begin(void);
 /* Copies what it is given. Of two feeds of one name the first counts. False: out of memory. */
 bool catalog_load_feed(struct catalog_load *load, const struct feed *feed);
+/* Takes the reference, on failure too. */
+bool catalog_load_query(struct catalog_load *load, struct query *query);
 bool catalog_load_path(struct catalog_load *load, struct text path, const struct text *channels, size_t n_channels);
 bool catalog_load_command(struct catalog_load *load, struct text name, const struct text *roles, size_t n_roles);
 /* Makes the load current and frees it; pointers to former feeds and paths become invalid. */
@@ -48,6 +53,11 @@ void catalog_load_abort(struct catalog_load *load);
 /* NULL: no such feed. Valid until the next commit. */
 const struct feed *catalog_feed(const struct catalog *catalog, struct text name);
 const struct command *catalog_command(const struct catalog *catalog, struct text name);
+struct query *catalog_query(const struct catalog *catalog, struct text name);
+/* Of the feed or query of that name: who may subscribe. */
+const struct feed *catalog_rules(const struct catalog *catalog, struct text name);
+/* The feed whose rule decides over the row of a row channel; NULL: it is gone. */
+const struct feed *catalog_row_feed(const struct catalog *catalog, const struct feed *rules);
 bool catalog_is_loaded(const struct catalog *catalog);
 
 struct principal;

@@ -368,6 +368,11 @@ static bool is_heavy(size_t class)
 	return class == CLASS_AUTHORIZE || class == CLASS_SNAPSHOT || class == CLASS_VALUE;
 }
 
+static size_t half_of(const struct database *database)
+{
+	return database->n_slots > 1 ? database->n_slots / 2 : 1;
+}
+
 static bool may_run(const struct database *database, size_t class)
 {
 	const struct queue *queue = &database->queues[class];
@@ -378,8 +383,7 @@ static bool may_run(const struct database *database, size_t class)
 	for (size_t i = 0; i < CLASSES; i++) {
 		heavy += is_heavy(i) ? database->queues[i].running : 0;
 	}
-	return queue->running < (database->n_slots > 1 ? database->n_slots / 2 : 1) &&
-	       heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
+	return queue->running < half_of(database) && heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
 }
 
 static bool is_waiting(const struct database *database)
@@ -467,6 +471,7 @@ struct session_backend database_backend(struct database *database)
 {
 	return (struct session_backend){
 		.arg = database,
+		.queries_at_once = half_of(database),
 		.row_scope = ask_row,
 		.check_cursor = ask_cursor,
 		.read_page = ask_page,

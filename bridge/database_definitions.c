@@ -94,6 +94,11 @@ static bool take_keys(struct slot *slot, PGresult *result)
 	return definitions_take_keys(slot->database->access, result);
 }
 
+static bool take_queries(struct slot *slot, PGresult *result)
+{
+	return definitions_take_queries(slot->database->load, result);
+}
+
 /* Kept, to take effect together with the rest. */
 static bool take_authority(struct slot *slot, PGresult *result)
 {
@@ -122,6 +127,7 @@ static const struct step {
 	{"reading livefeed.feeds", DEFINITIONS_FEEDS_SQL, 9, DEFINITIONS_TIMEOUT_MS, take_feeds},
 	{"reading livefeed.paths", DEFINITIONS_PATHS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_paths},
 	{"reading livefeed.keys", DEFINITIONS_KEYS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_keys},
+	{"reading livefeed.queries", DEFINITIONS_QUERIES_SQL, 8, DEFINITIONS_TIMEOUT_MS, take_queries},
 	{"livefeed.authority", DEFINITIONS_AUTHORITY_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_authority},
 	/* The last one is asked only where the hub wants it. */
 	{"reading livefeed.revocations", DEFINITIONS_REVOCATIONS_SQL, 4, REVOCATIONS_TIMEOUT_MS, take_revocations},

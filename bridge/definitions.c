@@ -1,5 +1,5 @@
 /*
- * definitions.c - what livefeed.feeds, livefeed.paths and livefeed.keys return, put into the catalog and the keys
+ * definitions.c - what livefeed.feeds, livefeed.queries, livefeed.paths and livefeed.keys return, put into the catalog and the keys
  * (definitions.h).
  */
 #include "definitions.h"
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "query.h"
 #include "rows.h"
 
 static char *copy(struct text text)
@@ -55,6 +56,31 @@ bool definitions_take_feeds(struct catalog_load *load, const PGresult *result)
 	for (int row = 0; ok && row < PQntuples(result); row++) {
 		ok = take_feed(load, result, row, &roles, &size);
 	}
+	free(roles);
+	return ok;
+}
+
+bool definitions_take_queries(struct catalog_load *load, const PGresult *result)
+{
+	struct text *feeds = NULL, *roles = NULL;
+	size_t feeds_size = 0, roles_size = 0;
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		struct query_template query = {
+			.name = rows_text(result, row, 0),
+			.scope = rows_text(result, row, 1),
+			.access_feed = rows_text(result, row, 4),
+			.debounce_ms = rows_int8(result, row, 5),
+			.refresh_ms = rows_int8(result, row, 6),
+			.function = rows_text(result, row, 7),
+		};
+		ok = rows_text_array(rows_text(result, row, 2), &feeds, &feeds_size, &query.n_feeds) &&
+		     rows_text_array(rows_text(result, row, 3), &roles, &roles_size, &query.n_roles);
+		query.feeds = feeds;
+		query.roles = roles;
+		ok = ok && catalog_load_query(load, query_new(&query));
+	}
+	free(feeds);
 	free(roles);
 	return ok;
 }

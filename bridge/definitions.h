@@ -17,6 +17,8 @@
 	"SELECT f.feed, f.declared, f.has_unit, f.has_users, f.durable, f.latest_only, f.key_columns, f.roles, "           \
 	"f.feed OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT c.parent_feed FROM livefeed.feeds AS c WHERE NOT c.durable)) "    \
 	"FROM livefeed.feeds AS f"
+#define DEFINITIONS_QUERIES_SQL                                                                                        \
+	"SELECT name, scope, feeds, roles, access_feed, debounce_ms, refresh_ms, function FROM livefeed.queries"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
 #define DEFINITIONS_COMMANDS_SQL "SELECT name, roles FROM livefeed.commands"
 #define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"
@@ -25,6 +27,7 @@
 
 /* False: out of memory, or malformed. */
 bool definitions_take_feeds(struct catalog_load *load, const PGresult *result);
+bool definitions_take_queries(struct catalog_load *load, const PGresult *result);
 bool definitions_take_paths(struct catalog_load *load, const PGresult *result);
 bool definitions_take_commands(struct catalog_load *load, const PGresult *result);
 bool definitions_take_keys(struct access *access, const PGresult *result);

@@ -38,6 +38,7 @@ struct hub *hub_new(struct access *access, struct catalog *catalog, struct histo
 	hub->history = history;
 	hub->limits = *limits;
 	hub->backend = *backend;
+	hub->values.at_once = backend->queries_at_once > 0 ? backend->queries_at_once : 1;
 	return hub;
 }
 
@@ -51,6 +52,7 @@ void hub_free(struct hub *hub)
 	page_forget(hub, true);
 	snapshot_forget(hub);
 	authority_end(hub);
+	values_end(hub);
 	while (hub->requests != NULL)
 		request_free(hub->requests);
 	latest_map_free(hub->latest);
@@ -135,6 +137,7 @@ bool hub_pump(struct hub *hub)
 	authority_pump(hub);
 	recheck_pump(hub);
 	calls_pump(hub);
+	values_pump(hub);
 	snapshot_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
@@ -142,6 +145,15 @@ bool hub_pump(struct hub *hub)
 bool hub_busy(const struct hub *hub)
 {
 	return hub->replays[REPLAY_READY].n > 0 || hub->deadline_cursor != NULL;
+}
+
+int64_t hub_wait_ms(const struct hub *hub)
+{
+	int64_t calls_ms = calls_due_ms(hub), values_ms = values_due_ms(hub);
+	int64_t at_ms = calls_ms < values_ms ? calls_ms : values_ms;
+	if (at_ms == INT64_MAX)
+		return -1;
+	return at_ms > hub->now_ms ? at_ms - hub->now_ms : 0;
 }
 
 void hub_sweep(struct hub *hub)
@@ -170,6 +182,7 @@ void hub_event(struct hub *hub, struct event *event)
 	if (!history_append(hub->history, event))
 		history_begin(hub->history, history_epoch(hub->history), event->id);
 	hub_deliver(hub, event);
+	values_event(hub, event);
 }
 
 void hub_advance(struct hub *hub, int64_t head)
@@ -178,6 +191,7 @@ void hub_advance(struct hub *hub, int64_t head)
 	metrics.tail_head = history_head(hub->history);
 	if (hub->replays[REPLAY_AHEAD].n > 0)
 		replay_advance(hub);
+	values_advance(hub);
 }
 
 struct restart {
@@ -190,7 +204,10 @@ static void restart_channel(struct channel *channel, void *arg)
 	const struct restart *restart = arg;
 	struct hub *hub = restart->hub;
 	int64_t head = history_head(hub->history);
-	struct frame *frame = resync_frame(channel, history_epoch(hub->history), head, restart->reason);
+	struct frame *frame =
+		channel->result == NULL ? resync_frame(channel, history_epoch(hub->history), head, restart->reason) : NULL;
+	if (channel->result != NULL)
+		value_restart(channel);
 	for (uint32_t i = 0; i < channel->n; i++) {
 		struct subscription *subscription = channel->subscriptions[i];
 		struct replay *replay = subscription->replay;
@@ -207,7 +224,10 @@ static void restart_channel(struct channel *channel, void *arg)
 		} else {
 			replay_drop(subscription);
 		}
-		session_send(subscription->session, frame);
+		if (channel->result == NULL)
+			session_send(subscription->session, frame);
+		else if (channel->scope == SCOPE_ROW && !subscription->by_role && !replay_hold(subscription))
+			session_shut(subscription->session, CLOSE_INTERNAL, "out of memory"); /* the row may not be its any more */
 	}
 	frame_unref(frame);
 }
@@ -230,6 +250,8 @@ void hub_live(struct hub *hub, bool live)
 	hub->live = live;
 	if (live)
 		hub->begun = true; /* history, definitions and the database's keys are all here */
+	if (live)
+		values_touch_all(hub);
 	struct frame *frame = message_status(live);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->state == SESSION_OPEN)
@@ -242,5 +264,6 @@ void hub_definitions_changed(struct hub *hub)
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->state == SESSION_OPEN && !session->doubted) /* else it is about to be judged anyway */
 			session_recheck(session, true);
+	values_definitions(hub);
 	attempts_find_feeds(hub);
 }

@@ -57,6 +57,7 @@ struct frame *message_snapshot(const char *channel, const char *epoch, int64_t i
                                size_t n_key_columns, struct text data, struct text keys, bool truncated);
 /* data: JSON */
 struct frame *message_result(const char *ref, const char *data, const char *epoch, int64_t id);
+struct frame *message_value(struct text channel, const char *epoch, int64_t id, struct text data);
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live);
 struct frame *message_status(bool live);
 struct frame *message_error(const char *ref, const char *code, const char *text, const char *channel);

@@ -166,6 +166,19 @@ struct frame *message_result(const char *ref, const char *data, const char *epoc
 	return finish(&out);
 }
 
+struct frame *message_value(struct text channel, const char *epoch, int64_t id, struct text data)
+{
+	struct json_out out = {0};
+
+	begin(&out, "value", NULL);
+	json_puts(&out, ",\"channel\":");
+	json_put_text(&out, channel);
+	put_cursor(&out, epoch, id);
+	json_puts(&out, ",\"data\":");
+	json_put(&out, data.bytes, data.len);
+	return finish(&out);
+}
+
 struct frame *message_pong(const char *ref, const char *epoch, int64_t id, bool live)
 {
 	struct json_out out = {0};

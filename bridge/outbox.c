@@ -88,6 +88,12 @@ static void thin(struct session *session)
 	session->thin_at = session->n_latest * 2 > OUTBOX_THIN_FRAMES ? session->n_latest * 2 : OUTBOX_THIN_FRAMES;
 }
 
+bool outbox_has_room(const struct session *session, const struct frame *frame)
+{
+	return session->state >= SESSION_CLOSING || session->n_frames == 0 ||
+	       session->queued_bytes + frame->len <= (uint64_t)session->hub->limits.max_queue_bytes / 2;
+}
+
 static void shut_slow(struct session *session)
 {
 	metrics.limits[METRIC_LIMIT_MAX_QUEUE]++;

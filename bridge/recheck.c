@@ -22,11 +22,11 @@ static enum verdict verdict_now(const struct subscription *subscription, const s
 	const struct hub *hub = subscription->session->hub;
 	const struct channel *channel = subscription->channel;
 	struct channel_name name;
-	*feed = catalog_feed(hub->catalog, channel->feed);
-	if (*feed == NULL || !channel_parse(channel->name.bytes, channel->name.len, &name))
+	*feed = catalog_rules(hub->catalog, channel->feed);
+	if (*feed == NULL || !channel_parse(channel->name.bytes, channel->name.len, &name) || !rules_have(*feed, &name))
 		return ACCESS_UNKNOWN;
-	if (name.scope == SCOPE_ROW && channel_key_columns(name.value) != (size_t)(*feed)->n_key_columns)
-		return ACCESS_UNKNOWN;
+	if (((*feed)->query != NULL) != (channel->result != NULL))
+		return ACCESS_UNKNOWN; /* a feed has become a query, or the other way round */
 	const char *why = NULL;
 	return access_may_subscribe(hub->access, subscription->session->principal, *feed, &name, &why);
 }
@@ -37,7 +37,8 @@ static void judge_again(struct subscription *subscription, bool definitions)
 	enum verdict verdict = verdict_now(subscription, &feed);
 	bool changed = true;
 	if (feed != NULL) {
-		uint32_t rules = feed_rules(feed);
+		const struct feed *row = catalog_row_feed(subscription->session->hub->catalog, feed);
+		uint32_t rules = feed_rules(row != NULL ? row : feed);
 		changed = rules != subscription->rules;
 		subscription->rules = rules;
 	}
@@ -79,8 +80,9 @@ static bool ask(struct hub *hub, struct replay *replay)
 	replay_move(hub, replay, REPLAY_CHECKING);
 	hub->n_rechecks++;
 	char feed[CHANNEL_NAME_MAX_BYTES + 1], key[CHANNEL_NAME_MAX_BYTES];
-	memcpy(feed, channel->feed.bytes, channel->feed.len);
-	feed[channel->feed.len] = '\0';
+	const struct query *query = catalog_query(hub->catalog, channel->feed);
+	struct text of = channel->result != NULL && query != NULL ? text_of(query->access_feed) : channel->feed;
+	text_copy(of, feed);
 	memcpy(key, channel->value.bytes, channel->value.len);
 	hub->backend.row_scope(hub->backend.arg, request, feed, key, channel->value.len);
 	return true;
@@ -116,8 +118,9 @@ void recheck_answer(struct hub *hub, struct request *request, enum row_status st
 		return;
 	}
 	subscription->by_role = access_is_firehose(hub->access, subscription->session->principal);
-	bool sees = verdict == ACCESS_ASK_ROW && status == ROW_FOUND &&
-	            access_may_see_row(hub->access, subscription->session->principal, feed, row);
+	const struct feed *of = catalog_row_feed(hub->catalog, feed);
+	bool sees = verdict == ACCESS_ASK_ROW && status == ROW_FOUND && of != NULL &&
+	            access_may_see_row(hub->access, subscription->session->principal, of, row);
 	if (subscription->by_role || sees)
 		replay_release(replay);
 	else

@@ -16,6 +16,7 @@
 
 struct route;
 struct subscription; /* session.c's */
+struct value; /* value.c's */
 
 struct channel { /* exists while somebody subscribes to it */
 	struct channel *next; /* in its bucket */
@@ -28,6 +29,7 @@ struct channel { /* exists while somebody subscribes to it */
 	uint32_t n, capacity;
 	struct subscription *only; /* where subscriptions points while capacity is 1 */
 	uint64_t mark; /* the hub's: the last event that this channel was matched for */
+	struct value *result; /* the hub's: of a query's channel; else NULL */
 };
 
 struct route *route_new(void);

@@ -59,6 +59,7 @@ struct call_ask { /* copied by the backend */
 };
 struct session_backend {
 	void *arg;
+	size_t queries_at_once; /* run_query: no more than these are asked at the same time; 0 counts as 1 */
 	/* row_scope(feed, key) -> hub_answer_row */
 	void (*row_scope)(void *arg, struct request *request, const char *feed, const char *key, size_t key_len);
 	/* look(): the database's head -> tail reads up to it; check_cursor(epoch, id, transient) -> hub_answer_cursor */

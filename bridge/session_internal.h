@@ -37,6 +37,7 @@
 #include "user_index.h"
 #include "user_rates.h"
 #include "users.h"
+#include "value.h"
 
 /* Bounds of this room; see where each is used for what happens at it. */
 #define PAGES_IN_FLIGHT_MAX 4
@@ -93,6 +94,9 @@ struct subscription {
 	struct seen *seen; /* by its snapshot; NULL: nothing that is still to come */
 	uint32_t rules; /* fingerprint of the feed's access rules when it was judged */
 	bool by_role; /* a row channel that was granted whatever the row */
+	/* of a query's channel: which result and which error it has (0: none), and the head when it came */
+	uint64_t value_serial, error_serial;
+	int64_t joined_id;
 };
 
 struct session_path { /* what it came by, until it is known who asks */
@@ -291,6 +295,8 @@ struct request {
 	int64_t after; /* a page */
 	struct replay *replay; /* a recheck; NULL: no longer wanted */
 	struct call *call; /* REQUEST_CALL; its answer frees both where the session is gone */
+	struct value *value; /* a run of it; NULL: no longer wanted */
+	bool value_slow; /* it was thought to be */
 };
 
 struct shown { /* a transaction that the stream showed, and its last event so far */
@@ -375,6 +381,7 @@ struct hub {
 		bool set;
 	} vouched[2]; /* [1]: for transient events, too */
 	uint64_t queued_bytes; /* in all outboxes */
+	struct values values;
 
 	struct call *calls_due, *calls_held; /* to be asked again; whose results wait for their events */
 	size_t calls_bytes; /* of all calls */
@@ -395,6 +402,8 @@ struct hub {
 /* ---- outbox.c */
 /* Appends; takes a reference of its own. NULL is a frame that could not be made: the session closes. */
 void session_send(struct session *session, struct frame *frame);
+/* For what can wait: it takes this without filling more than half of its bound. */
+bool outbox_has_room(const struct session *session, const struct frame *frame);
 /* The same for a live event: who has no room for it lags from here on (replay_lag). */
 void session_send_event(struct session *session, struct frame *frame, int64_t id);
 /* Has a session that lags stalled, too? Then it is closed. */
@@ -493,6 +502,8 @@ bool call_is_known(const struct request *request);
 /* The stream showed an event, control events included. */
 void calls_show(struct hub *hub, const struct event *event);
 void calls_pump(struct hub *hub);
+/* When it has something to do, if nothing happens before; INT64_MAX: nothing. */
+int64_t calls_due_ms(const struct hub *hub);
 void call_free(struct hub *hub, struct call *call);
 
 /* ---- recheck.c */

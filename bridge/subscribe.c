@@ -122,6 +122,8 @@ static struct subscription *find_subscription(const struct session *session, con
 static void leave_route(struct subscription *subscription)
 {
 	struct hub *hub = subscription->session->hub;
+	if (subscription->channel->result != NULL && subscription->channel->n == 1)
+		value_leave(subscription->channel);
 	struct subscription *moved = route_remove(hub->route, subscription->channel, subscription->slot);
 	if (moved != NULL)
 		moved->slot = subscription->slot;
@@ -255,7 +257,7 @@ static bool judge(struct request *attempt, struct channel_name *name, const stru
 		refuse_unknown(attempt);
 		return false;
 	}
-	*feed = catalog_feed(hub->catalog, name->feed);
+	*feed = catalog_rules(hub->catalog, name->feed);
 	if (*feed == NULL && !attempt->reloaded) {
 		attempt->wait = ATTEMPT_FEED;
 		attempt->feed_next = hub->feed_waiters;
@@ -263,11 +265,12 @@ static bool judge(struct request *attempt, struct channel_name *name, const stru
 		admission_pump(hub);
 		return false;
 	}
-	if (*feed == NULL ||
-	    (name->scope == SCOPE_ROW && channel_key_columns(name->value) != (size_t)(*feed)->n_key_columns)) {
+	if (*feed == NULL || !rules_have(*feed, name)) {
 		refuse_unknown(attempt);
 		return false;
 	}
+	if ((*feed)->query != NULL)
+		attempt->has_since = attempt->snapshot = false; /* they mean nothing there */
 	const char *why = NULL;
 	enum verdict verdict = access_may_subscribe(hub->access, attempt->session->principal, *feed, name, &why);
 	if (verdict == ACCESS_FORBIDDEN)
@@ -328,7 +331,7 @@ static bool has_feed(const struct request *attempt)
 	if (attempt->kind == REQUEST_CALL)
 		return call_is_known(attempt);
 	return attempt->session != NULL && channel_parse(attempt->channel, strlen(attempt->channel), &name) &&
-	       catalog_feed(attempt->hub->catalog, name.feed) != NULL;
+	       catalog_rules(attempt->hub->catalog, name.feed) != NULL;
 }
 
 void attempts_find_feeds(struct hub *hub)
@@ -420,16 +423,15 @@ void hub_answer_cursor(struct hub *hub, struct request *request, enum cursor_sta
 
 static void establish(struct request *attempt, const struct channel_name *name, const struct feed *feed, bool by_role);
 
-static void ask_row(struct request *attempt, const struct channel_name *name)
+static void ask_row(struct request *attempt, const struct channel_name *name, const struct feed *feed)
 {
 	struct hub *hub = attempt->hub;
-	char feed[CHANNEL_NAME_MAX_BYTES + 1], key[CHANNEL_NAME_MAX_BYTES];
-	memcpy(feed, name->feed.bytes, name->feed.len);
-	feed[name->feed.len] = '\0';
+	char key[CHANNEL_NAME_MAX_BYTES];
+	const char *of = catalog_row_feed(hub->catalog, feed)->name; /* it has channels, so it is there */
 	size_t key_len = channel_key(name->value, key);
 	attempt->row_asks++;
-	row_wait(attempt, channel_hash(name->feed, SCOPE_ROW, (struct text){key, key_len}));
-	hub->backend.row_scope(hub->backend.arg, attempt, feed, key, key_len);
+	row_wait(attempt, channel_hash(text_of(of), SCOPE_ROW, (struct text){key, key_len}));
+	hub->backend.row_scope(hub->backend.arg, attempt, of, key, key_len);
 }
 
 static void attempt_row(struct request *attempt)
@@ -439,7 +441,7 @@ static void attempt_row(struct request *attempt)
 	if (!judge(attempt, &name, &feed))
 		return;
 	if (name.scope == SCOPE_ROW) /* also where every row is granted: only the database knows the key's spelling */
-		ask_row(attempt, &name);
+		ask_row(attempt, &name, feed);
 	else
 		establish(attempt, &name, feed, false);
 }
@@ -462,14 +464,15 @@ static void attempt_row_answer(struct hub *hub, struct request *attempt, enum ro
 	}
 	bool by_role = access_is_firehose(hub->access, attempt->session->principal);
 	if (!by_role) {
-		if (status == ROW_ABSENT || !access_may_see_row(hub->access, attempt->session->principal, feed, row)) {
+		if (status == ROW_ABSENT ||
+		    !access_may_see_row(hub->access, attempt->session->principal, catalog_row_feed(hub->catalog, feed), row)) {
 			refuse_forbidden(attempt, NULL);
 			return;
 		}
 		/* The answer may be older than an event that took the row away meanwhile. */
 		if (attempt->row_doubt) {
 			if (attempt->row_asks < ROW_ASKS_MAX)
-				ask_row(attempt, &name);
+				ask_row(attempt, &name, feed);
 			else
 				refuse_forbidden(attempt, NULL);
 			return;
@@ -543,7 +546,7 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 		attempt_end(attempt);
 		return;
 	}
-	subscription->rules = feed_rules(feed);
+	subscription->rules = feed_rules(catalog_row_feed(hub->catalog, feed));
 	subscription->by_role = by_role;
 	count_resume(hub, attempt);
 
@@ -552,7 +555,8 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 	                                 : message_subscribed(attempt->ref, attempt->channel, epoch, head,
 	                                                      attempt->has_since ? 0 : -1, attempt->refused));
 	bool elder = recovered && strcmp(attempt->since.epoch, epoch) != 0;
-	if ((recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder)) ||
+	if ((feed->query != NULL && !value_join(subscription, catalog_query(hub->catalog, name->feed))) ||
+	    (recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder)) ||
 	    (attempt->snapshot && !recovered && !snapshot_want(subscription)))
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 	attempt_end(attempt);

@@ -352,15 +352,18 @@ static void answer_failed(struct call *call, const struct answer_error *error)
 	free(text);
 }
 
-/* Where the stream last showed that transaction; 0: not among the last that it showed. */
+/* Where the stream last showed that transaction, or somewhere behind; 0: it did not yet, or nobody knows. */
 static int64_t shown(const struct hub *hub, uint64_t xid)
 {
+	uint64_t oldest = UINT64_MAX;
 	for (uint64_t i = 0; i < SHOWN_KEPT && i < hub->n_shown; i++) {
 		const struct shown *last = &hub->shown[(hub->n_shown - 1 - i) % SHOWN_KEPT];
 		if (last->xid == xid)
 			return last->id;
+		oldest = last->xid < oldest ? last->xid : oldest;
 	}
-	return 0;
+	/* The answer to a key that was answered long ago. */
+	return hub->n_shown >= SHOWN_KEPT && xid < oldest ? history_head(hub->history) : 0;
 }
 
 static void answer_done(struct call *call, const struct call_answer *answer)

@@ -89,6 +89,11 @@ static bool take_paths(struct slot *slot, PGresult *result)
 	return definitions_take_paths(slot->database->load, result);
 }
 
+static bool take_commands(struct slot *slot, PGresult *result)
+{
+	return definitions_take_commands(slot->database->load, result);
+}
+
 static bool take_keys(struct slot *slot, PGresult *result)
 {
 	return definitions_take_keys(slot->database->access, result);
@@ -125,6 +130,7 @@ static const struct step {
 	bool (*take)(struct slot *slot, PGresult *result); /* false: malformed, or out of memory */
 } steps[] = {
 	{"reading livefeed.feeds", DEFINITIONS_FEEDS_SQL, 9, DEFINITIONS_TIMEOUT_MS, take_feeds},
+	{"reading livefeed.commands", DEFINITIONS_COMMANDS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_commands},
 	{"reading livefeed.paths", DEFINITIONS_PATHS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_paths},
 	{"reading livefeed.keys", DEFINITIONS_KEYS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_keys},
 	{"reading livefeed.queries", DEFINITIONS_QUERIES_SQL, 8, DEFINITIONS_TIMEOUT_MS, take_queries},

@@ -163,13 +163,16 @@ static bool is_method(struct lws *wsi, enum lws_token_indexes method)
 	return lws_hdr_total_length(wsi, method) > 0;
 }
 
-/* What may be asked of us: the answer to OPTIONS, the same for every path. */
-static int answer_options(struct server *server, struct lws *wsi, bool end)
+/* What may be asked of us: the answer to OPTIONS. call: where commands are called. */
+static int answer_options(struct server *server, struct lws *wsi, bool call, bool end)
 {
 	char origin[ORIGIN_MAX_BYTES + 1], cors[CORS_MAX_BYTES];
 	transport_origin(server, wsi, origin, sizeof origin);
 	cors_preflight_lines(origin, cors);
-	return answer(wsi, 204, NULL, "Allow: GET, HEAD, POST, OPTIONS\r\nCache-Control: no-store\r\n", cors, "", 0, end);
+	return answer(wsi, 204, NULL,
+	              call ? "Allow: POST, OPTIONS\r\nCache-Control: no-store\r\n"
+	                   : "Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n",
+	              cors, "", 0, end);
 }
 
 static int answer_ready(struct server *server, struct lws *wsi)
@@ -202,11 +205,12 @@ int http_request(struct server *server, struct lws *wsi, struct client *client)
 	if (!transport_origin(server, wsi, origin, sizeof origin)) {
 		return http_refuse_origin(wsi, body);
 	}
-	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
-		return answer_options(server, wsi, body);
-	}
 	bool known = transport_path(server, wsi, path, sizeof path);
-	if (known && !monitor_owns(wsi) && post_owns(path)) {
+	bool calls = known && !monitor_owns(wsi) && post_owns(path);
+	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
+		return answer_options(server, wsi, calls, body);
+	}
+	if (calls) {
 		return post_request(server, wsi, client, path, body);
 	}
 	if (!is_method(wsi, WSI_TOKEN_GET_URI) && !is_method(wsi, WSI_TOKEN_HEAD_URI)) {

@@ -44,6 +44,7 @@
 #define EVENT_MARK			0x0200	/* the last row: all up to its id was returned */
 #define EVENT_PRUNED		0x0400	/* with MARK: ids up to here are gone */
 #define EVENT_NOT_TICKER	0x0800	/* with MARK: another backend is the ticker */
+#define EVENT_MORE			0x1000	/* with MARK: the page was cut, maybe within a transaction */
 
 #define LIVEFEED_LOG_VERSION 1
 

@@ -69,6 +69,7 @@ typedef struct ReadPage
 	int			feed_len;
 	int			rows;
 	int64		bytes;
+	bool		cut;			/* there was more */
 	int64		lost_id;		/* transient events up to here are gone, which is not said yet; 0: none */
 	int64		lost_tick;
 	int			lossy;			/* is that the feed's concern? -1: not looked at yet */
@@ -132,6 +133,7 @@ read_restart(void *arg)
 	tuplestore_clear(page->result->store);
 	page->rows = 0;
 	page->bytes = 0;
+	page->cut = false;
 	page->lost_id = 0;
 }
 
@@ -154,6 +156,13 @@ read_is_unwanted(const ReadPage *page, const Datum *values, const bool *nulls)
 		return true;
 	return !read_is_feed(page, values[EVENT_FEED]) &&
 		(nulls[EVENT_PARENT_FEED] || !read_is_feed(page, values[EVENT_PARENT_FEED]));
+}
+
+static bool
+read_cut(ReadPage *page)
+{
+	page->cut = true;
+	return false;
 }
 
 /* May it be of this page's feed that transient events are gone? */
@@ -184,7 +193,7 @@ read_take_lost(ReadPage *page, int64 id, int64 tick)
 	if (page->lost_id == 0)
 	{
 		if (page->rows >= page->max || (page->strict && page->bytes + READ_ROW_BYTES > page->max_bytes))
-			return false;
+			return read_cut(page);
 		page->rows++;
 		page->bytes += READ_ROW_BYTES;
 	}
@@ -239,12 +248,12 @@ read_take(void *arg, int64 id, int64 tick, Datum *values, bool *nulls)
 	if (read_is_unwanted(page, values, nulls))
 		return true;
 	if (page->rows >= page->max)
-		return false;
+		return read_cut(page);
 	for (int i = 0; i < EVENT_COLUMNS; i++)
 		if (read_is_varlena(i) && !nulls[i])
 			bytes += toast_raw_datum_size(values[i]);
 	if ((page->rows > 0 || page->strict) && page->bytes + bytes > page->max_bytes)
-		return false;
+		return read_cut(page);
 	page->rows++;
 	page->bytes += bytes;
 	read_tell_lost(page);
@@ -277,6 +286,7 @@ read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 m
 {
 	ReadPage	page = {.result = result,.max = Min(max, READ_MAX_ROWS),.max_bytes = max_bytes,.strict = strict,.feed = feed,.lossy = -1};
 	BatchWalk	walk = {.after_id = after_id,.sink = read_take,.restart = read_restart,.arg = &page};
+	int			flags;
 
 	if (max < 1 || max_bytes < 1)
 		ereport(ERROR,
@@ -287,7 +297,9 @@ read_page(ReadResult *result, int64 after_id, int max, const char *feed, int64 m
 	walk.want = feed ? PG_INT32_MAX : page.max;
 	batch_walk(&walk);
 	read_tell_lost(&page);
-	read_mark(result, walk.pruned ? EVENT_PRUNED : 0, walk.id, walk.tick, walk.epoch);
+	/* As many as were wanted: there may be more. */
+	flags = (walk.pruned ? EVENT_PRUNED : 0) | (page.cut || page.rows >= page.max ? EVENT_MORE : 0);
+	read_mark(result, flags, walk.id, walk.tick, walk.epoch);
 }
 
 /* livefeed.read(after_id bigint, max integer, feed text, max_bytes integer) */

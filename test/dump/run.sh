@@ -27,6 +27,7 @@ readonly FEEDS="SELECT to_json(f)::text || to_json(ARRAY(SELECT p FROM livefeed.
 readonly AUTHORITY="SELECT * FROM livefeed.revocations ORDER BY user_id; SELECT livefeed.authorize('{\"id\": 5}')"
 readonly EXPOSED="SELECT to_json(q) FROM livefeed.queries q ORDER BY name; SELECT to_json(c) FROM livefeed.commands c ORDER BY name;
     SELECT data FROM livefeed.run_query('count', '7'); SELECT data FROM livefeed.call('act', '{\"a\": 1}', '{\"user\": \"42\"}')"
+readonly SNAPSHOTS="SELECT data FROM livefeed.snapshot('odd', 'unit', '3'); SELECT data, keys FROM livefeed.snapshot('notes', 'all')"
 readonly TRIGGERS="SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
     WHERE tgfoid IN (SELECT oid FROM pg_proc WHERE proname IN ('capture_row', 'capture_truncate')) ORDER BY tgrelid::regclass::text, tgname"
 readonly EVENTS="SELECT feed, unit, key, type FROM livefeed.events()"
@@ -48,7 +49,8 @@ sql "${PREFIX}_a" "
     SELECT livefeed.watch('parts');
     SELECT livefeed.watch('\"Odd Name\".\"T\"', feed => 'odd', unit_function => '\"Odd Name\".\"unit of\"(\"Odd Name\".\"T\")');
     ALTER TABLE requests ENABLE ALWAYS TRIGGER livefeed_row;
-    SELECT livefeed.declare_feed('notes', roles => '{reader}');
+    SELECT livefeed.declare_feed('notes', roles => '{reader}', retain => true);
+    SELECT livefeed.publish('notes', 'created', '1', key => 'n');
     SELECT livefeed.expose_path('/ws/requests/{1}/', ARRAY['requests:unit:{1}']);
     INSERT INTO requests VALUES (1, 7, 'Pending');
     INSERT INTO parts VALUES (1, 1, 'x');
@@ -58,6 +60,8 @@ sql "${PREFIX}_a" "
     CREATE FUNCTION \"Odd Name\".\"count of\"(text) RETURNS jsonb STABLE LANGUAGE sql AS 'SELECT to_jsonb(count(*)) FROM public.requests WHERE id = 1';
     CREATE FUNCTION \"Odd Name\".\"act\"(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT \$1 || jsonb_build_object(''by'', livefeed.current_user_id())';
     SELECT livefeed.expose_query('count', '\"Odd Name\".\"count of\"(text)', 'unit', '{notes,requests,livefeed_sessions}', roles => '{reader}', refresh => '1 min');
+    CREATE FUNCTION \"Odd Name\".\"state of\"(text, text) RETURNS jsonb STABLE LANGUAGE sql AS 'SELECT jsonb_build_array(\$1, \$2)';
+    SELECT livefeed.expose_snapshot('odd', '\"Odd Name\".\"state of\"(text,text)');
     SELECT livefeed.expose_command('act', '\"Odd Name\".act(jsonb)', '{approver,reader}');
     SELECT livefeed.call('act', '{}', '{\"user\": \"42\"}', idempotency_key => 'k');
     SELECT livefeed.disconnect('7', 'bye'), livefeed.disconnect('8', session => 's1');" >/dev/null
@@ -71,7 +75,7 @@ pg_dump -f "$work/whole.sql" "${PREFIX}_a"
 pg_dump --schema-only -Fc -f "$work/schema.dump" "${PREFIX}_a"
 pg_dump --schema-only -f "$work/schema.sql" "${PREFIX}_a"
 is 'no row of the log, of ticks, of keys is in a dump' \
-    "$(grep -cE 'COPY livefeed\.(log|ticks|segments|transient|state|key|bridge|answer)(_[0-9])? ' "$work/whole.sql" || true)" 0
+    "$(grep -cE 'COPY livefeed\.(log|ticks|segments|transient|state|key|bridge|answer|retained)(_[0-9]|_transient)? ' "$work/whole.sql" || true)" 0
 
 restored() { # DATABASE WHAT
     local db=$1 what=$2
@@ -100,6 +104,8 @@ pg_restore --exit-on-error -d "${PREFIX}_b" "$work/whole.dump"
 restored "${PREFIX}_b" 'pg_restore'
 is 'pg_restore: declared feeds and paths are back' "$(sql "${PREFIX}_b" "$FEEDS")" "$(sql "${PREFIX}_a" "$FEEDS")"
 is 'pg_restore: queries and commands are back, and run' "$(sql "${PREFIX}_b" "$EXPOSED")" "$(sql "${PREFIX}_a" "$EXPOSED")"
+is 'pg_restore: snapshots are made by the function that made them, and what was retained is gone' \
+    "$(sql "${PREFIX}_b" "$SNAPSHOTS")" "$(printf '["unit","3"]\n[]|[]')"
 is 'pg_restore: revocations and the authorizer are back' "$(sql "${PREFIX}_b" "$AUTHORITY")" "$(sql "${PREFIX}_a" "$AUTHORITY")"
 is 'pg_restore: rows are back' "$(sql "${PREFIX}_b" 'SELECT id FROM requests ORDER BY id')" "$(printf '1\n100')"
 
@@ -108,6 +114,7 @@ psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -f "$work/whole.sql" "${PREFIX}_c"
 restored "${PREFIX}_c" 'plain dump'
 is 'plain dump: declared feeds and paths are back' "$(sql "${PREFIX}_c" "$FEEDS")" "$(sql "${PREFIX}_a" "$FEEDS")"
 is 'plain dump: queries and commands are back, and run' "$(sql "${PREFIX}_c" "$EXPOSED")" "$(sql "${PREFIX}_a" "$EXPOSED")"
+is 'plain dump: snapshots likewise' "$(sql "${PREFIX}_c" "$SNAPSHOTS")" "$(printf '["unit","3"]\n[]|[]')"
 is 'plain dump: revocations and the authorizer are back' "$(sql "${PREFIX}_c" "$AUTHORITY")" "$(sql "${PREFIX}_a" "$AUTHORITY")"
 
 create "${PREFIX}_d"

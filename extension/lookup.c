@@ -31,6 +31,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -104,6 +105,25 @@ lookup_raise_problem(Relation relation, const char *problem)
 			 errmsg("livefeed watch of relation \"%s\" is broken: %s", RelationGetRelationName(relation), problem)));
 }
 
+/*
+ * We run them with the owner's rights, so a stranger's function would have
+ * those: whoever has the privilege TRIGGER can name one, in a trigger made by
+ * hand. (The trigger itself runs such a one with the rights of whoever writes.)
+ */
+static void
+check_function(Relation relation, const WatchFunction *function)
+{
+	if (function == NULL || OidIsValid(function->run_as))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("function %s belongs neither to the owner of table \"%s\" nor to a superuser",
+					format_procedure(function->call.fn_oid), RelationGetRelationName(relation)),
+			 errdetail("Rows are looked up with the rights of the table's owner."),
+			 errhint("ALTER FUNCTION ... OWNER TO %s.",
+					 quote_identifier(GetUserNameFromId(relation->rd_rel->relowner, false)))));
+}
+
 Relation
 lookup_open(Oid relation_oid, const Watch **watch)
 {
@@ -112,6 +132,8 @@ lookup_open(Oid relation_oid, const Watch **watch)
 	*watch = watch_get(relation, NULL);
 	if (*watch == NULL || (*watch)->problem != NULL)
 		lookup_raise_problem(relation, *watch ? (*watch)->problem : "it has no trigger");
+	check_function(relation, (*watch)->unit_function);
+	check_function(relation, (*watch)->users_function);
 	return relation;
 }
 

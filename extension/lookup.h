@@ -32,7 +32,7 @@ typedef struct LookupUser
 extern void lookup_become_owner(Oid relation, LookupUser *former);
 extern void lookup_leave_owner(const LookupUser *former);
 
-/* Opens a watched table; raises if the watch is broken. */
+/* Opens a watched table; raises if the watch is broken, or calls functions of strangers. */
 extern Relation lookup_open(Oid relation, const Watch **watch);
 
 /* Raises if the table's owner is bound by row-level security himself. */

@@ -244,10 +244,11 @@ SELECT livefeed.expose_snapshot(NULL, 'f5(text,text)');
 
 -- With the owner's rights; FORCE ROW LEVEL SECURITY is refused by name.
 SET client_min_messages = warning;
-DROP ROLE IF EXISTS regress_livefeed_owner, regress_livefeed_bridge;
+DROP ROLE IF EXISTS regress_livefeed_owner, regress_livefeed_bridge, regress_livefeed_stranger;
 RESET client_min_messages;
 CREATE ROLE regress_livefeed_owner;
 CREATE ROLE regress_livefeed_bridge;
+CREATE ROLE regress_livefeed_stranger;
 SELECT livefeed.grant_bridge('regress_livefeed_bridge');
 GRANT USAGE, CREATE ON SCHEMA snapshot TO regress_livefeed_owner;
 SET ROLE regress_livefeed_owner;
@@ -282,10 +283,23 @@ SET ROLE regress_livefeed_bridge;
 SELECT data FROM livefeed.snapshot('sec', 'all');
 SELECT current_user;
 RESET ROLE;
+-- A stranger's function in a trigger made by hand does not get the table owner's rights.
+CREATE TABLE lent (id int PRIMARY KEY);
+ALTER TABLE lent OWNER TO regress_livefeed_owner;
+GRANT TRIGGER ON lent TO regress_livefeed_stranger;
+GRANT CREATE, USAGE ON SCHEMA snapshot TO regress_livefeed_stranger;
+INSERT INTO lent VALUES (1);
+SET ROLE regress_livefeed_stranger;
+CREATE FUNCTION evil(lent) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as %', current_user; END $$;
+CREATE TRIGGER t AFTER INSERT ON lent FOR EACH ROW EXECUTE FUNCTION
+	livefeed.capture_row('{"feed": "lent", "key": ["id"], "unit_function": ["snapshot", "evil"]}');
+RESET ROLE;
+SELECT data FROM livefeed.snapshot('lent', 'unit', '1');
+SELECT * FROM livefeed.row_scope('lent', '1');
 ALTER FUNCTION of_sec OWNER TO regress_livefeed_bridge;
 SELECT data FROM livefeed.snapshot('sec', 'all');
 
 SET client_min_messages = warning;
 DROP SCHEMA snapshot CASCADE;
-DROP OWNED BY regress_livefeed_owner, regress_livefeed_bridge;
-DROP ROLE regress_livefeed_owner, regress_livefeed_bridge;
+DROP OWNED BY regress_livefeed_owner, regress_livefeed_bridge, regress_livefeed_stranger;
+DROP ROLE regress_livefeed_owner, regress_livefeed_bridge, regress_livefeed_stranger;

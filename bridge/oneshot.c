@@ -5,7 +5,7 @@
  *  1. oneshot_body     a request that brings a body is taken note of; the body comes in pieces, at most --max-body.
  *  2. oneshot_begin    a session is opened, given the request's token and one message, as a WebSocket would send it. So tokens, rights,
  *                      limits and errors are the session's, the same on all ways in.
- *  3. until it answers, nothing is read from the connection: libwebsockets would spin on what it does not want yet.
+ *  3. until it answers, nothing is read from the connection of a POST: libwebsockets would spin on what it does not want yet.
  *  4. oneshot_write    the first frame that is an answer becomes that of the request; the session is gone.
  *
  * Frames are taken apart as bytes: message_out.c made them, type first. A client that leaves meanwhile is not noticed before the answer
@@ -189,7 +189,12 @@ int oneshot_begin(struct server *server, struct lws *wsi, struct client *client,
 		memset(token, 0, sizeof token);
 		return http_error(wsi, 503, "unavailable", server->draining ? "shutting down" : "out of memory", true);
 	}
-	lws_rx_flow_control(wsi, 0);
+	/* Of a GET libwebsockets wants no more; with reading put off it would not tell when it can be written to, either. */
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0) {
+		lws_rx_flow_control(wsi, 0);
+	}
+	/* The database may take longer than libwebsockets allows a request; the session answers in bounded time. */
+	lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
 	session_authenticate(oneshot->session, found, strlen(found));
 	memset(token, 0, sizeof token); /* no token stays behind */
 	session_receive(oneshot->session, message.bytes, message.len);

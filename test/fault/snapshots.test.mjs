@@ -104,21 +104,32 @@ async function follow(client, channel, chance, until) {
 /** Which xids a pg_snapshot saw, as a function. */
 function visibility(snapshot) {
   const [xmin, xmax, running] = snapshot.split(':');
-  const open = new Set(running ? running.split(',') : []);
-  return (xid) => BigInt(xid) < BigInt(xmin) || (BigInt(xid) < BigInt(xmax) && !open.has(xid));
+  const open = new Set((running || '').split(',').map(Number));
+  return (xid) => xid < Number(xmin) || (xid < Number(xmax) && !open.has(xid));
 }
 
-/** What a tick saw of a unit: { id: row }. */
-function stateAt(tick, versions, unit) {
-  const saw = visibility(tick.snapshot);
-  let rows = new Map();
-  for (const version of versions) {
-    if (!saw(version.xid)) continue;
-    if (version.id === null) rows = new Map();
-    else if (version.item) rows.set(version.id, version.item);
-    else rows.delete(version.id);
+/** What each tick saw of each unit: a map from tick to { unit: { id: row } }. What one tick saw, all later ones do. */
+function statesOf(ticks, versions) {
+  const states = new Map();
+  const latest = new Map(); // of each id, the last version seen
+  let truncated = 0; // the last TRUNCATE seen
+  let unseen = versions;
+  for (const { tick, snapshot } of ticks) {
+    const saw = visibility(snapshot);
+    const next = [];
+    for (const version of unseen) {
+      if (!saw(version.xid)) next.push(version);
+      else if (version.id === null) truncated = Math.max(truncated, version.seq);
+      else if (!(latest.get(version.id)?.seq > version.seq)) latest.set(version.id, version);
+    }
+    unseen = next;
+    const state = Object.fromEntries(UNITS.map((unit) => [unit, {}]));
+    for (const { id, seq, item } of latest.values()) {
+      if (item && seq > truncated && state[item.unit_id]) state[item.unit_id][id] = item;
+    }
+    states.set(tick, state);
   }
-  return Object.fromEntries([...rows].filter(([, row]) => row.unit_id === unit));
+  return states;
 }
 
 /** Compares what the client held at the end of each tick; returns how many were compared, and of how many snapshots. */
@@ -131,7 +142,7 @@ function compare(client, channel, unit, ticks, states) {
   const reach = (id) => { // all up to id has been applied
     for (; next < ticks.length && ticks[next].last <= id; next++) {
       if (held && ticks[next].tick >= base + 2) {
-        assert.deepEqual(Object.fromEntries(held), states(ticks[next], unit), `${channel} at tick ${ticks[next].tick}, from the snapshot of ${base}`);
+        assert.deepEqual(Object.fromEntries(held), states.get(ticks[next].tick)[unit], `${channel} at tick ${ticks[next].tick}, from the snapshot of ${base}`);
         compared++;
       }
     }
@@ -203,14 +214,9 @@ describe('snapshots and the stream', () => {
     }
     for (const { client } of clients) await client.caughtUp(db);
 
-    const versions = await db.query('SELECT xid::text, id, item FROM versions ORDER BY seq');
+    const versions = await db.query('SELECT seq, xid::text::bigint AS xid, id, item FROM versions ORDER BY seq');
     const ticks = await db.query('SELECT tick, id_last AS last, snapshot::text FROM livefeed.ticks ORDER BY tick');
-    const known = new Map();
-    const states = (tick, unit) => {
-      const name = `${tick.tick} ${unit}`;
-      if (!known.has(name)) known.set(name, stateAt(tick, versions, unit));
-      return known.get(name);
-    };
+    const states = statesOf(ticks, versions);
     let compared = 0;
     let snapshots = 0;
     for (const { client, unit, channel } of clients) {

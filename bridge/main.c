@@ -158,7 +158,7 @@ static void on_restart(void *arg, const char *epoch, int64_t head, const char *r
 static void on_event(void *arg, struct event *event)
 {
 	(void)arg;
-	if (event->flags & EVENT_CONTROL) {
+	if ((event->flags & EVENT_CONTROL) && !event_is_transient_lost(event)) {
 		hub_control(bridge.hub, event);
 	} else {
 		hub_event(bridge.hub, event);

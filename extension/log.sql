@@ -31,7 +31,12 @@ COMMENT ON FUNCTION livefeed.check_cursor(text, bigint) IS 'can a reader go on f
 CREATE FUNCTION livefeed.check_cursor(epoch text, id bigint, transient boolean) RETURNS text
 	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$
-		SELECT CASE WHEN $3 AND c.status = 'ok' AND $2 < s.transient_kept THEN 'transient_lost' ELSE c.status END
+		SELECT CASE
+			WHEN c.status <> 'ok' OR NOT $3 THEN c.status
+			-- There was a crash, which prune() has not seen yet.
+			WHEN $2 < s.transient_kept OR NOT EXISTS (SELECT FROM livefeed.transient_alive) THEN 'transient_lost'
+			ELSE 'ok'
+		END
 		FROM livefeed.state s, livefeed.check_cursor($1, $2) c(status)
 	$$;
 COMMENT ON FUNCTION livefeed.check_cursor(text, bigint, boolean) IS

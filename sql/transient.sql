@@ -104,6 +104,7 @@ SELECT feed, count(DISTINCT cut(:base, max, feed)) FROM generate_series(1, 20) m
 -- A crash: what is unlogged is empty. Seen by the next prune(), which tells all.
 SELECT id_last AS head FROM livefeed.ticks ORDER BY tick DESC LIMIT 1 \gset
 TRUNCATE livefeed.transient_0, livefeed.transient_1, livefeed.transient_2, livefeed.transient_alive;
+SELECT livefeed.check_cursor(livefeed.epoch(), :head, true), livefeed.check_cursor(livefeed.epoch(), :head, false);
 SELECT livefeed.prune();
 SELECT livefeed.prune();
 SELECT transient_kept = :head FROM mark;

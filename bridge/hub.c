@@ -24,7 +24,8 @@ struct hub *hub_new(struct access *access, struct catalog *catalog, struct histo
 	hub->users = user_counts_new();
 	hub->rates = user_rates_new();
 	hub->whole = true;
-	if (!authority_begin(hub) || hub->latest == NULL || hub->route == NULL || hub->users == NULL || hub->rates == NULL) {
+	if (!authority_begin(hub) || hub->latest == NULL || hub->route == NULL || hub->users == NULL ||
+	    hub->rates == NULL) {
 		authority_end(hub);
 		latest_map_free(hub->latest);
 		route_free(hub->route);

@@ -95,6 +95,9 @@ static bool write_client(struct server *server, struct client *client)
 		session_close(client->session, (enum close_code)gate_fault(gate, &why), why);
 	}
 	flush_unmark(server, client);
+	if (client->oneshot) {
+		return oneshot_write(server, client->wsi, client) == 0;
+	}
 	if (!client->session || client->close_sent) {
 		return true;
 	}

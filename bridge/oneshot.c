@@ -6,7 +6,8 @@
  *  2. oneshot_begin    a session is opened, given the request's token and one message, as a WebSocket would send it. So tokens, rights,
  *                      limits and errors are the session's, the same on all ways in.
  *  3. until it answers, nothing is read from the connection of a POST: libwebsockets would spin on what it does not want yet.
- *  4. oneshot_write    the first frame that is an answer becomes that of the request; the session is gone.
+ *  4. oneshot_write    called by the writer (flush.c), since libwebsockets does not tell when a connection can be written to from which
+ *                      nothing is read. The first frame that is an answer becomes that of the request; the session is gone.
  *
  * Frames are taken apart as bytes: message_out.c made them, type first. A client that leaves meanwhile is not noticed before the answer
  * is written; a session answers in bounded time.
@@ -39,12 +40,17 @@ struct oneshot {
 
 static size_t bodies_bytes;
 
+static struct server *server_of(struct oneshot *oneshot)
+{
+	return lws_context_user(lws_get_context(oneshot->wsi));
+}
+
 static void wake(struct session *session, void *connection)
 {
 	struct client *client = connection;
 	(void)session;
 	if (client->oneshot) {
-		lws_callback_on_writable(client->oneshot->wsi);
+		flush_mark(server_of(client->oneshot), client);
 	}
 }
 
@@ -65,6 +71,7 @@ void oneshot_gone(struct client *client)
 		return;
 	}
 	client->oneshot = NULL;
+	flush_unmark(server_of(oneshot), client);
 	if (oneshot->session) {
 		session_gone(oneshot->session);
 	}
@@ -83,6 +90,7 @@ static struct oneshot *oneshot_new(struct client *client, struct lws *wsi)
 		oneshot->end = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0 &&
 		               lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0;
 		client->oneshot = oneshot;
+		client->wsi = wsi;
 	}
 	return oneshot;
 }
@@ -189,7 +197,7 @@ int oneshot_begin(struct server *server, struct lws *wsi, struct client *client,
 		memset(token, 0, sizeof token);
 		return http_error(wsi, 503, "unavailable", server->draining ? "shutting down" : "out of memory", true);
 	}
-	/* Of a GET libwebsockets wants no more; with reading put off it would not tell when it can be written to, either. */
+	/* Of a GET libwebsockets wants no more by itself. */
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0) {
 		lws_rx_flow_control(wsi, 0);
 	}
@@ -305,7 +313,6 @@ int oneshot_write(struct server *server, struct lws *wsi, struct client *client)
 	if (!oneshot || !oneshot->session) {
 		return 0;
 	}
-	server_set_clock(server);
 	while (!found && (n = session_output(oneshot->session, frames, FRAMES_AT_ONCE)) > 0) {
 		size_t i = 0;
 		for (; i < n && !found; i++) {

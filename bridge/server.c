@@ -134,8 +134,6 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return oneshot_body_part(wsi, client, in, len);
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return oneshot_body_end(server, wsi, client);
-	case LWS_CALLBACK_HTTP_WRITEABLE:
-		return oneshot_write(server, wsi, client);
 	case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
 	case LWS_CALLBACK_CLOSED_HTTP:
 		if (client) {

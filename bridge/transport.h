@@ -29,7 +29,7 @@
 #define CLOSE_WAIT_S 4
 
 struct client {
-	struct lws *wsi;
+	struct lws *wsi; /* of a WebSocket or a oneshot */
 	struct session *session; /* NULL: not a WebSocket, or over */
 	struct client *prev, *next; /* in the list of those with output, while dirty */
 	char *address; /* that it is counted under; NULL: not counted */
@@ -136,7 +136,7 @@ int oneshot_body(struct server *server, struct lws *wsi, struct client *client, 
 int oneshot_body_part(struct lws *wsi, struct client *client, const char *in, size_t len);
 int oneshot_body_end(struct server *server, struct lws *wsi, struct client *client);
 int oneshot_begin(struct server *server, struct lws *wsi, struct client *client, struct text message);
-/* The connection can be written to: answers, once there is an answer. */
+/* Its session has output: answers, once there is an answer. Not 0: the connection is closed once that is written. */
 int oneshot_write(struct server *server, struct lws *wsi, struct client *client);
 /* The connection is gone, or takes another request. */
 void oneshot_gone(struct client *client);

@@ -80,7 +80,7 @@ describe('the page', () => {
 
   it('has histograms whose buckets add up', async () => {
     const histograms = (await families((await bridge.get('/metrics')).body)).filter(({ type }) => type === 'histogram');
-    assert.deepEqual(histograms.map(({ name }) => name).sort(), ['livefeed_delivery_seconds', 'livefeed_query_seconds', 'livefeed_query_wait_seconds']);
+    assert.deepEqual(histograms.map(({ name }) => name).sort(), ['livefeed_command_seconds', 'livefeed_delivery_seconds', 'livefeed_query_seconds', 'livefeed_query_wait_seconds']);
     for (const { name, samples } of histograms) {
       const sets = Map.groupBy ? Map.groupBy(samples, (s) => s.labels.query ?? '') : samples.reduce((map, s) => map.set(s.labels.query ?? '', [...(map.get(s.labels.query ?? '') ?? []), s]), new Map());
       for (const [set, own] of sets) {

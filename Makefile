@@ -53,10 +53,10 @@ bench: install-extension ## measure; prints the tables of docs/performance.md
 	@dev/setup test
 	@if [ -x test/bench/run ]; then test/bench/run; else echo 'no benchmarks here yet: see Changes'; exit 1; fi
 
-demo: ## the records example, running: throwaway PostgreSQL, bridge, page; Ctrl-C removes it all
+demo: ## the four examples, running: throwaway PostgreSQL, bridges, pages; Ctrl-C removes it all
 	@dev/setup demo
 	@$(MAKE) -s install-extension
-	@examples/records/demo
+	@examples/demo
 
 test: ## everything: sets up what is missing, builds, runs every suite, ends with "N passed, N failed"
 	@dev/setup test

@@ -143,6 +143,49 @@ SELECT livefeed.watch('storage', unit => 'unit_id', roles => '{unit_admin}');
 SELECT livefeed.watch('notifications', entity => 'notification', users => '{user_id}');
 SELECT livefeed.watch('audit_trail', entity => 'entry', unit => 'unit_id');
 
+-- The dashboard's figures: how many requests of the unit are in which status. Run
+-- again when one of them changes, sent when the figures differ.
+CREATE FUNCTION request_counts(unit text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_object_agg(status, n), '{}')
+    FROM (SELECT status, count(*) AS n FROM requests WHERE unit_id = unit::integer GROUP BY status) AS counted
+$$;
+SELECT livefeed.expose_query('request_counts', 'request_counts(text)', 'unit', '{requests}');
+
+-- What the page may do; each looks at whether the caller may, in the unit of the
+-- request. The application's server might call the same functions.
+CREATE FUNCTION ask_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT livefeed.has_unit(args->>'unit') THEN
+        RAISE EXCEPTION 'you are not in that department';
+    END IF;
+    RETURN jsonb_build_object('request',
+        create_request((args->>'unit')::integer, livefeed.current_user_id(), args->>'type', args->>'title'));
+END $$;
+
+CREATE FUNCTION decide_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    request integer := args->>'request';
+    unit    text := (SELECT unit_id FROM requests WHERE id = request);
+    who     text := livefeed.current_user_id();
+BEGIN
+    IF unit IS NULL OR NOT livefeed.has_role('approver', unit) THEN
+        RAISE EXCEPTION 'only an approver of the department decides';
+    END IF;
+    CASE args->>'what'
+        WHEN 'approve' THEN PERFORM set_status(request, who, 'Approved');
+        WHEN 'reject' THEN PERFORM set_status(request, who, 'Rejected');
+        WHEN 'issue' THEN PERFORM set_status(request, who, 'Issued');
+        WHEN 'return' THEN PERFORM set_status(request, who, 'Returned');
+        WHEN 'send back' THEN PERFORM send_back(request, who, coalesce(args->>'why', 'please look again'));
+        WHEN 'allocate' THEN PERFORM allocate_storage(request, who, (SELECT id FROM storage WHERE unit_id = unit::integer ORDER BY random() LIMIT 1));
+        ELSE RAISE EXCEPTION 'nothing to decide by that name: %', args->>'what';
+    END CASE;
+    RETURN '{}';
+END $$;
+
+SELECT livefeed.expose_command('ask', 'ask_command(jsonb)');
+SELECT livefeed.expose_command('decide', 'decide_command(jsonb)', '{approver}');
+
 -- Who may see it: whoever is a member. Tokens only say who somebody is; the bridge
 -- asks this function for the rest (the extension's owner sets it:
 -- SELECT livefeed.set_authorizer('rights(jsonb)')) and keeps the answer ...

@@ -236,9 +236,12 @@ describe('in Chromium', () => {
 
   it('and whatever it fetches', async () => {
     const page = await visit(stranger.origin);
+    const answered = await metric(bridge, 'livefeed_http_answers_total{code="403"}');
+    let asked = 0;
     for (const [target, options] of [['/healthz', {}], ['/', {}], ['/nothing', {}], ['/healthz', { headers: { Authorization: `Bearer ${token}` } }],
       ['/healthz', { credentials: 'include' }], ['/poll', { method: 'POST', body: '{}' }]]) {
       assert.deepEqual(await fetchFrom(page, `${ear.origin}${target}`, options), { error: 'TypeError' }, `${target} ${JSON.stringify(options)}`);
+      assert.equal(await metric(bridge, 'livefeed_http_answers_total{code="403"}'), answered + ++asked, `${target}: 403, to the preflight or to the request`);
     }
     const opaque = await fetchFrom(page, `${ear.origin}/healthz`, { mode: 'no-cors' });
     assert.deepEqual([opaque.type, opaque.body], ['opaque', ''], 'what is sent without an Origin stays unread');
@@ -292,6 +295,14 @@ describe('in Chromium', () => {
     await page.context().close();
   });
 
+  it('and so is a page out of a data: URL', async () => {
+    const page = await visit('data:text/html,<title>nowhere</title>');
+    assert.equal((await connectFrom(page, `${wire(ear)}/ws?token=${token}`)).code, 1006);
+    assert.match(ear.requests().at(-1), /\r\nOrigin: null\r\n/);
+    assert.deepEqual(await fetchFrom(page, `${ear.origin}/healthz`), { error: 'TypeError' });
+    await page.context().close();
+  });
+
   it('an allowed origin works: WebSocket, fetch, and what needs a preflight', async () => {
     const page = await visit(friend.origin);
     const seen = await connectFrom(page, `${wire(open)}/ws`, { messages: [{ type: 'auth', token }, { type: 'subscribe', channel: 'requests:unit:7' }], enough: 2 });
@@ -303,7 +314,7 @@ describe('in Chromium', () => {
     assert.equal((await fetchFrom(page, `${open.origin}/healthz`, { headers })).status, 200);
     assert.equal(await metric(open, 'livefeed_http_answers_total{code="204"}'), options + 1, 'Chromium asked first');
     const missing = await fetchFrom(page, `${open.origin}/call/nothing`, { method: 'POST', headers, body: '{}' });
-    assert.equal(JSON.parse(missing.body).error.code, 'bad_message', 'errors can be read, too');
+    assert.equal(JSON.parse(missing.body).error.code, 'unknown_command', 'errors can be read, too');
     await page.context().close();
   });
 

@@ -1,0 +1,177 @@
+// Three sides of the marketplace: a customer with an order on its way, the partner
+// who brings it, and the office.
+
+import { Live } from '../shared/live.js';
+import { attempt, badge, copy, el, find, flash, links, reconcile, sessions } from '../shared/dom.js';
+
+const LISTED = 6;
+const money = (amount) => Number(amount).toFixed(2);
+const pill = (element, status) => Object.assign(element, { className: `status pill ${status}`, textContent: status });
+
+/** Anybody: a name, a bell, and whether the page is live. */
+class Person {
+  constructor(session, element) {
+    this.session = session;
+    this.element = element;
+    element.prepend(copy('head'));
+    this.part('h2').textContent = session.name;
+    this.part('.who').textContent = session.role;
+    this.live = new Live({ token: session.token, status: badge(this.part('.live')) });
+    this.bell();
+  }
+
+  part(selector) { return find(selector, this.element); }
+
+  bell() {
+    const [bell, notices] = [this.part('.bell'), this.part('.notices')];
+    bell.addEventListener('click', () => {
+      notices.hidden = !notices.hidden;
+      bell.setAttribute('aria-expanded', String(!notices.hidden));
+    });
+    find('.all', notices).addEventListener('click', () => attempt(() => this.live.call('mark_all_read')));
+    this.live.value(`unread_count:user:${this.session.user}`, (count) => {
+      find('b', bell).textContent = count;
+      find('b', bell).classList.toggle('none', count === 0);
+    });
+    this.live.rows(`notifications:user:${this.session.user}`, (rows, event) => {
+      const newest = [...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED);
+      reconcile(find('ul', notices), newest, (row) => row.id,
+        (row) => el('li', {}, el('span', {}, row.body), el('button', { class: 'small', onclick: () => attempt(() => this.live.call('mark_read', { id: row.id })) }, 'Read')),
+        (line, row) => { line.classList.toggle('read', row.read); find('button', line).hidden = row.read; });
+      if (event?.action === 'created') flash(bell);
+    });
+  }
+}
+
+/** An order as its customer and its partner see it: status, ETA, where it is, chat. */
+class Order {
+  constructor(person, id) {
+    this.person = person;
+    this.id = id;
+    this.element = copy('order');
+    person.element.append(this.element);
+    const { live } = person;
+    // The location's and the chat's events come on the order's own channel.
+    live.rows(`orders:row:${id}`, (rows) => this.order(rows.get(String(id))), (event) => event.feed === 'order_locations' && event.data && this.locate(event.data));
+    live.value(`order_chat:row:${id}`, (messages) => messages && this.chat(messages));
+    live.value(`order_location:row:${id}`, (place) => place && this.locate(place));
+    this.part('.say').addEventListener('submit', async (event) => {
+      event.preventDefault();
+      if (await attempt(() => live.call('send_message', { order: id, body: event.target.elements.body.value }))) event.target.reset();
+    });
+  }
+
+  part(selector) { return find(selector, this.element); }
+
+  order(row) {
+    this.element.hidden = !row;
+    if (!row) return;
+    this.part('.what').textContent = `No. ${row.id}: ${row.what}`;
+    pill(this.part('.status'), row.status);
+    this.part('.eta').textContent = row.eta && row.status !== 'Delivered' ? `expected ${new Date(row.eta).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}` : '';
+    this.part('.partner').style.display = row.partner_id ? '' : 'none';
+  }
+
+  locate({ lat, lng }) {
+    this.part('.partner').style.transform = `translate(${100 * lng}px, ${60 * (1 - lat)}px)`;
+  }
+
+  chat(messages) {
+    const list = this.part('.chat');
+    reconcile(list, messages, (message) => message.id,
+      (message) => el('li', { class: String(message.sender) === this.person.session.user && 'mine' }, el('small', { class: 'faint' }, `${message.name} `), message.body));
+    list.scrollTop = list.scrollHeight;
+  }
+
+  leave() {
+    for (const channel of ['orders', 'order_chat', 'order_location']) this.person.live.leave(`${channel}:row:${this.id}`);
+    this.element.remove();
+  }
+}
+
+/** Shows one order at a time. */
+function show(person, id) {
+  if (person.shown?.id === id) return;
+  person.shown?.leave();
+  person.shown = id === undefined ? null : new Order(person, id);
+}
+
+class Customer extends Person {
+  constructor(session, element) {
+    super(session, element);
+    this.live.value(`wallet:user:${session.user}`, (balance) => { this.part('.wallet').textContent = money(balance); });
+    this.live.rows(`orders:user:${session.user}`, (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id)));
+    this.part('.which').addEventListener('change', (event) => show(this, Number(event.target.value)));
+    this.part('.buy').addEventListener('submit', async (event) => {
+      event.preventDefault();
+      await attempt(() => this.live.call('place_order', { what: 'Pizza', total: 11.5 }));
+    });
+  }
+
+  orders(rows) {
+    reconcile(this.part('.which'), rows, (row) => row.id, (row) => el('option', { value: row.id }), (option, row) => { option.textContent = `No. ${row.id}: ${row.what}, ${row.status}`; });
+    if (!this.shown && rows.length) {
+      const first = rows.find((row) => ['Accepted', 'Picked Up'].includes(row.status)) ?? rows[0];
+      this.part('.which').value = first.id;
+      show(this, first.id);
+    }
+  }
+}
+
+const NEXT = { Accepted: 'Picked Up', 'Picked Up': 'Delivered' };
+
+class Partner extends Person {
+  constructor(session, element) {
+    super(session, element);
+    this.live.value(`partner_earnings:user:${session.user}`, (value) => {
+      this.part('.earned').textContent = money(value.earned);
+      this.part('.deliveries').textContent = value.deliveries;
+    });
+    this.live.value(`partner_queue:user:${session.user}`, (queue) => this.queue(queue));
+  }
+
+  queue(queue) {
+    reconcile(this.part('.queue'), queue, (order) => order.id,
+      (order) => el('li', {}, el('span', {}, `No. ${order.id}: ${order.what}`), el('span', { class: 'status pill' }),
+        el('button', { class: 'small push', onclick: (event) => attempt(() => this.live.call('order_status', { order: order.id, status: event.currentTarget.textContent })) })),
+      (line, order) => { pill(find('.pill', line), order.status); find('button', line).textContent = NEXT[order.status]; });
+    show(this, queue[0]?.id);
+  }
+}
+
+class Admin extends Person {
+  constructor(session, element) {
+    super(session, element);
+    this.live.value('admin_dashboard', (figures) => {
+      for (const name of ['new_orders', 'under_way', 'delivered']) this.part(`.${name}`).textContent = figures[name];
+      this.part('.paid').textContent = money(figures.paid);
+    });
+    this.live.value('online', (people) => this.part('.online').replaceChildren(...people.map((person) => el('li', { class: 'pill' }, `${person.name} (${person.role})`))));
+    // The office's feeds are followed as they go: what happens from now on.
+    this.live.rows('orders', (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED)));
+    this.live.rows('payments', (rows) => reconcile(this.part('.payments'), [...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED), (row) => row.id,
+      (row) => el('li', {}, el('span', {}, row.order_id ? `for order ${row.order_id}` : 'top-up'), el('span', { class: 'push' }, money(row.amount)))));
+  }
+
+  orders(rows) {
+    reconcile(this.part('.orders'), rows, (row) => row.id,
+      (row) => el('li', {}, el('span', {}, `No. ${row.id}: ${row.what}`), el('span', { class: 'status pill' }),
+        el('button', { class: 'small push', onclick: (event) => attempt(() => this.live.call('assign_order', { order: row.id, partner: Number(event.currentTarget.dataset.partner) })) })),
+      (line, row) => {
+        pill(find('.pill', line), row.status);
+        const button = find('button', line);
+        button.hidden = !['Placed', 'Accepted'].includes(row.status);
+        button.dataset.partner = row.partner_id === 11 ? 12 : 11;
+        button.textContent = row.partner_id === 11 ? 'Give to Pia' : 'Give to Paul';
+      });
+  }
+}
+
+const SIDES = { customer: Customer, partner: Partner, admin: Admin };
+
+links('marketplace');
+for (const session of await sessions()) {
+  const element = copy(session.role);
+  find('#people').append(element);
+  new SIDES[session.role](session, element);
+}

@@ -1,0 +1,15 @@
+-- The solver and an import, one call a step: what runs in the background all day.
+
+CREATE SEQUENCE import_steps;
+
+CREATE FUNCTION make_a_change() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    job    integer;
+    import integer := nextval('import_steps');
+BEGIN
+    FOR job IN SELECT id FROM generation_jobs WHERE state IN ('Queued', 'Running') ORDER BY id LOOP
+        PERFORM advance_job(job, 2 + (random() * 12)::integer);
+    END LOOP;
+    PERFORM tell_import(1, 'rooms-' || 1 + import / 200, 1 + import % 200, 200);
+    RETURN 'one step further';
+END $$;

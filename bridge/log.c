@@ -15,8 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "jsontext.h"
 #include "metrics.h"
+#include "visible.h"
 
 #define LOG_MESSAGE_MAX_BYTES 4096
 #define LOG_VALUE_MAX_BYTES 512
@@ -52,51 +52,6 @@ bool log_enabled(enum log_level level)
 	return level <= log_threshold;
 }
 
-/* Beyond the control characters: U+2028 and U+2029, which end lines, and what turns the direction of text or has no width. */
-static bool is_unseen(const unsigned char *c, size_t n)
-{
-	return n == 3 &&
-	       ((c[0] == 0xE2 && c[1] == 0x80 && ((c[2] >= 0x8B && c[2] <= 0x8F) || (c[2] >= 0xA8 && c[2] <= 0xAE))) ||
-	        (c[0] == 0xE2 && c[1] == 0x81 && c[2] >= 0xA0 && c[2] <= 0xAF) ||
-	        (c[0] == 0xEF && c[1] == 0xBB && c[2] == 0xBF));
-}
-
-/* Appends text to line, fit for one line of the format; quoted: between quotes. Returns how many bytes that took. */
-static size_t escape(char *line, const char *text, size_t len, bool quoted)
-{
-	size_t to = 0;
-
-	for (size_t at = 0; at < len;) {
-		const unsigned char *c = (const unsigned char *)text + at;
-		size_t n = utf8_sequence(text + at, len - at);
-
-		if (n == 0) { /* U+FFFD stands for a byte that is no UTF-8 */
-			memcpy(line + to, "\xEF\xBF\xBD", 3);
-			to += 3;
-			at++;
-			continue;
-		}
-		if (n == 1 && (*c < 0x20 || *c == 0x7F)) {
-			if (*c == '\n' || *c == '\t')
-				to += (size_t)sprintf(line + to, "\\%c", *c == '\n' ? 'n' : 't');
-			else
-				to += (size_t)sprintf(line + to, "\\u%04x", *c);
-		} else if (n == 2 && c[0] == 0xC2 && c[1] < 0xA0) {
-			to += (size_t)sprintf(line + to, "\\u%04x", c[1]);
-		} else if (is_unseen(c, n)) {
-			to += (size_t)sprintf(line + to, "\\u%04x", (c[0] & 0x0Fu) << 12 | (c[1] & 0x3Fu) << 6 | (c[2] & 0x3Fu));
-		} else if (quoted && (*c == '"' || *c == '\\')) {
-			line[to++] = '\\';
-			line[to++] = (char)*c;
-		} else {
-			memcpy(line + to, c, n);
-			to += n;
-		}
-		at += n;
-	}
-	return to;
-}
-
 /* At most max bytes of text, cut between two characters; what was cut shows. */
 static size_t put(char *line, const char *text, size_t len, size_t max, bool quoted)
 {
@@ -109,7 +64,7 @@ static size_t put(char *line, const char *text, size_t len, size_t max, bool quo
 		for (int i = 0; i < 3 && len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80; i++)
 			len--;
 	}
-	to = escape(line, text, len, quoted);
+	to = visible_escape(line, text, len, quoted);
 	if (cut) {
 		memcpy(line + to, "...", 3);
 		to += 3;

@@ -74,7 +74,8 @@ async function goesOn(scene, staying) {
   const at = performance.now();
   for (const session of staying) {
     const since = session.heard.at;
-    await until(`${session.name} to hear of something new`, () => session.heard.at > Math.max(since, at), GOES_ON_WITHIN_MS);
+    // A writer that has ended would be the reason.
+    await Promise.race([scene.faulty, until(`${session.name} to hear of something new`, () => session.heard.at > Math.max(since, at), GOES_ON_WITHIN_MS)]);
   }
   const ms = Math.round(performance.now() - at);
   await scene.calm();

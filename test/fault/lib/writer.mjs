@@ -4,6 +4,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { until, SLOW } from '../../e2e/lib/wait.mjs';
+import { seconds } from './random.mjs';
 
 export const FEEDS = ['items', 'marks'];
 
@@ -16,6 +17,8 @@ export const SCHEMA = `
 `;
 
 const LOCK_TIMEOUT_MS = 400 * SLOW;
+// PostgreSQL may be away for as long as the faults last, and has to recover then.
+const CONNECT_WITHIN_MS = 60_000 * SLOW + seconds(0) * 1000;
 // Waiting for each other, and what a restart of PostgreSQL does to a connection.
 const EXPECTED_ERRORS = new Set(['55P03', '40P01', '57P01', '57P02', '57P03']);
 
@@ -82,7 +85,7 @@ export class Writer {
       const left = await this.#client.query('SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, $1)', [`${this.name}.`]);
       for (const { gid } of left.rows) await this.#client.query(`COMMIT PREPARED '${gid}'`);
       return this.#alive;
-    }, 60_000 * SLOW);
+    }, CONNECT_WITHIN_MS);
   }
 
   async #transaction() {

@@ -76,14 +76,43 @@ CREATE FUNCTION livefeed.resync(feed text) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'livefeed_resync';
 COMMENT ON FUNCTION livefeed.resync(text) IS 'has every subscriber of a feed fetch anew';
 
+-- What is wrong with a list of channels to be subscribed to on connecting raises.
+-- holes: the variable parts that subject has beside {user} and {unit}.
+CREATE FUNCTION livefeed.check_channels(subject text, channels text[], holes text[]) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	AS $$
+DECLARE
+	channel text;
+	hole    text;
+BEGIN
+	IF channels IS NULL OR cardinality(channels) = 0 OR array_ndims(channels) <> 1 THEN
+		RAISE EXCEPTION '% needs channels', subject USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('For example ARRAY[''crates:unit:%s''].', CASE WHEN subject ^@ 'path' THEN '{1}' ELSE '{unit}' END);
+	END IF;
+	FOREACH channel IN ARRAY channels LOOP
+		IF channel IS NULL OR channel !~ '^[a-z][a-z0-9_]{0,62}(:(unit|user|row):[^:[:space:][:cntrl:]]+)?$' THEN
+			RAISE EXCEPTION 'invalid channel %', coalesce(quote_literal(channel), 'NULL') USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'A channel is FEED, FEED:unit:VALUE, FEED:user:VALUE or FEED:row:VALUE.';
+		END IF;
+		FOR hole IN SELECT m[1] FROM regexp_matches(channel, '(\{[^}]*\}?|\})', 'g') m LOOP
+			IF hole NOT IN ('{user}', '{unit}') AND hole <> ALL (holes) THEN
+				RAISE EXCEPTION 'channel "%" has "%", which % does not', channel, hole, subject
+					USING ERRCODE = 'invalid_parameter_value',
+					HINT = CASE WHEN subject ^@ 'path' THEN 'Known are the path''s own variable parts, {user} and {unit}.'
+						ELSE 'Known are {user} and {unit}.' END;
+			END IF;
+		END LOOP;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION livefeed.check_channels(text, text[], text[]) IS 'part of expose_path() and socketio_namespace(): looks at the channels';
+
 CREATE FUNCTION livefeed.expose_path(path text, channels text[]) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS $$
 DECLARE
-	part    text;
-	channel text;
-	hole    text;
-	holes   text[] := '{}';
+	part  text;
+	holes text[] := '{}';
 BEGIN
 	IF path IS NULL OR path !~ '^(/[^/?#[:space:][:cntrl:]]+)+/?$' OR length(path) > 1000 THEN
 		RAISE EXCEPTION 'invalid path %', coalesce(quote_literal(path), 'NULL') USING ERRCODE = 'invalid_parameter_value',
@@ -91,6 +120,10 @@ BEGIN
 	END IF;
 	IF path ~ '^/ws/?$' THEN
 		RAISE EXCEPTION 'path "/ws" is the protocol''s own' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF path ~ '^/socket\.io(/|$)' THEN
+		RAISE EXCEPTION 'path "%" is that of Socket.IO', path USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Call livefeed.socketio_namespace() for what its clients get.';
 	END IF;
 	FOREACH part IN ARRAY string_to_array(trim(BOTH '/' FROM path), '/') LOOP
 		CONTINUE WHEN part !~ '[{}]';
@@ -100,23 +133,7 @@ BEGIN
 		END IF;
 		holes := holes || part;
 	END LOOP;
-	IF channels IS NULL OR cardinality(channels) = 0 OR array_ndims(channels) <> 1 THEN
-		RAISE EXCEPTION 'path "%" needs channels', path USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'For example ARRAY[''crates:unit:{1}''].';
-	END IF;
-	FOREACH channel IN ARRAY channels LOOP
-		IF channel IS NULL OR channel !~ '^[a-z][a-z0-9_]{0,62}(:(unit|user|row):[^:[:space:][:cntrl:]]+)?$' THEN
-			RAISE EXCEPTION 'invalid channel %', coalesce(quote_literal(channel), 'NULL') USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'A channel is FEED, FEED:unit:VALUE, FEED:user:VALUE or FEED:row:VALUE.';
-		END IF;
-		FOR hole IN SELECT m[1] FROM regexp_matches(channel, '(\{[^}]*\}?|\})', 'g') m LOOP
-			IF hole NOT IN ('{user}', '{unit}') AND hole <> ALL (holes) THEN
-				RAISE EXCEPTION 'channel "%" has "%", which path "%" does not', channel, hole, path
-					USING ERRCODE = 'invalid_parameter_value',
-					HINT = 'Known are the path''s own variable parts, {user} and {unit}.';
-			END IF;
-		END LOOP;
-	END LOOP;
+	PERFORM livefeed.check_channels(format('path "%s"', path), channels, holes);
 
 	INSERT INTO livefeed.exposed_path VALUES (path, channels)
 		ON CONFLICT ON CONSTRAINT exposed_path_pkey DO UPDATE SET channels = excluded.channels;
@@ -141,13 +158,15 @@ BEGIN
 	hidden := hidden OR FOUND;
 	DELETE FROM livefeed.exposed e WHERE e.name = hide.name;
 	hidden := hidden OR FOUND;
+	DELETE FROM livefeed.exposed_namespace n WHERE n.namespace = hide.name;
+	hidden := hidden OR FOUND;
 	IF hidden THEN
 		PERFORM livefeed.definitions_changed();
 	END IF;
 	RETURN hidden;
 END
 $$;
-COMMENT ON FUNCTION livefeed.hide(text) IS 'takes back a declared feed, a query, a command or an exposed path; false if there is none of that name';
+COMMENT ON FUNCTION livefeed.hide(text) IS 'takes back a declared feed, a query, a command, an exposed path or a namespace; false if there is none of that name';
 
 -- Who may see the row of a key now: 'found' with its unit and users, 'absent',
 -- or 'spelling' if that is no key's canonical text. The look-up has the table

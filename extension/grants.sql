@@ -44,7 +44,7 @@ CREATE FUNCTION livefeed.grant_views(role text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	AS $$
 BEGIN
-	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.feeds, livefeed.paths, livefeed.queries, livefeed.commands, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
+	EXECUTE format('GRANT SELECT ON livefeed.watches, livefeed.feeds, livefeed.paths, livefeed.queries, livefeed.commands, livefeed.socketio_namespaces, livefeed.socketio_events, livefeed.bridges, livefeed.sessions, livefeed.status TO %s', role);
 	PERFORM livefeed.grant_functions(role, '{get_status,log_version,watch_problem,watch_tree}');
 END
 $$;

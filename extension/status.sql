@@ -60,6 +60,8 @@ BEGIN
 		(SELECT string_agg(f::text, E'\n' ORDER BY f.feed) FROM livefeed.feeds f WHERE f.declared),
 		(SELECT string_agg(p::text, E'\n' ORDER BY p.path) FROM livefeed.paths p),
 		(SELECT string_agg(e::text, E'\n' ORDER BY e.name) FROM livefeed.exposed e),
+		(SELECT string_agg(n::text, E'\n' ORDER BY n.namespace) FROM livefeed.exposed_namespace n),
+		(SELECT string_agg(e::text, E'\n' ORDER BY e.source, e.action) FROM livefeed.exposed_event e),
 		(SELECT a.authorizer FROM livefeed.authority() a),
 		-- A former key's hour is over without a word from anybody.
 		(SELECT string_agg(k.kid, ' ' ORDER BY k.kid) FROM livefeed.keys k)));

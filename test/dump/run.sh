@@ -26,6 +26,7 @@ readonly WATCHES="SELECT to_json(w) FROM livefeed.watches w ORDER BY relation::t
 readonly FEEDS="SELECT to_json(f)::text || to_json(ARRAY(SELECT p FROM livefeed.paths p ORDER BY path))::text FROM livefeed.feeds f ORDER BY feed"
 readonly AUTHORITY="SELECT * FROM livefeed.revocations ORDER BY user_id; SELECT livefeed.authorize('{\"id\": 5}')"
 readonly EXPOSED="SELECT to_json(q) FROM livefeed.queries q ORDER BY name; SELECT to_json(c) FROM livefeed.commands c ORDER BY name;
+    SELECT to_json(n) FROM livefeed.socketio_namespaces n; SELECT to_json(e) FROM livefeed.socketio_events e;
     SELECT data FROM livefeed.run_query('count', '7'); SELECT data FROM livefeed.call('act', '{\"a\": 1}', '{\"user\": \"42\"}')"
 readonly SNAPSHOTS="SELECT data FROM livefeed.snapshot('odd', 'unit', '3'); SELECT data, keys FROM livefeed.snapshot('notes', 'all')"
 readonly TRIGGERS="SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
@@ -52,6 +53,7 @@ sql "${PREFIX}_a" "
     SELECT livefeed.declare_feed('notes', roles => '{reader}', retain => true);
     SELECT livefeed.publish('notes', 'created', '1', key => 'n');
     SELECT livefeed.expose_path('/ws/requests/{1}/', ARRAY['requests:unit:{1}']);
+    SELECT livefeed.socketio_namespace('/requests', ARRAY['requests:unit:{unit}']), livefeed.socketio_event('requests', 'moved', 'request_move');
     INSERT INTO requests VALUES (1, 7, 'Pending');
     INSERT INTO parts VALUES (1, 1, 'x');
     SELECT livefeed.rotate_key();

@@ -38,6 +38,7 @@ describe('children of a row', () => {
   async function as(user, who = {}, at = bridge) {
     const client = await Client.open(at, { token: await db.token(user, who) });
     clients.push(client);
+    await client.caughtUp(db); // what was written before comes to nobody after
     return client;
   }
   const member = { units: { red: ['member'] } };

@@ -46,6 +46,7 @@ describe('events that need not last', () => {
   async function page(at = bridge) {
     const client = await Client.open(at, { token: await db.token('page', { units: [7] }) });
     clients.push(client);
+    await client.caughtUp(db); // what was written before comes to nobody after
     return client;
   }
   const sizes = async () => (await db.query(`
@@ -133,7 +134,9 @@ describe('events that need not last', () => {
     // A cursor that may be resumed, behind which the log is emptied at once: as if it took the bridge long to read it.
     const since = await db.head();
     await db.write(`UPDATE orders SET status = 'before' WHERE id = 1`);
+    await db.head(); // a tick of its own
     await db.write('UPDATE positions SET x = -2 WHERE partner = 4');
+    await db.head();
     await db.write(`UPDATE orders SET status = 'after' WHERE id = 1`);
     await db.head();
     await until('nobody to hold the transient log', async () => {

@@ -19,6 +19,8 @@ const VERBS = {
 class Unit {
   delays = [];
 
+  codes = new Map(); // of the department's storage; admins alone may see it
+
   constructor(session, element) {
     this.session = session;
     this.element = element;
@@ -30,6 +32,7 @@ class Unit {
     this.live.value(`request_counts:unit:${unit}`, (counts) => this.counts(counts));
     follow(`requests:unit:${unit}`, (rows, event) => this.requests(rows.sort((a, b) => b.id - a.id), event));
     follow(`crates:unit:${unit}`, (rows, event) => this.crates(rows.sort((a, b) => a.id - b.id), event));
+    this.live.rows(`storage:unit:${unit}`, (rows) => { this.codes = rows; this.places(); });
     follow(`notifications:user:${user}`, (rows) => this.notices(rows.filter((row) => !row.read).length));
     this.live.rows(`audit_trail:unit:${unit}`, (rows) => this.trail([...rows.values()].sort((a, b) => b.id - a.id).slice(0, TRAIL_LINES)));
     this.part('.ask').addEventListener('submit', async (event) => {
@@ -51,7 +54,7 @@ class Unit {
       find('.id', line).textContent = row.id;
       find('.title', line).textContent = row.title;
       find('.type', line).textContent = row.request_type;
-      find('.store', line).textContent = row.storage_id ?? '';
+      find('.store', line).dataset.place = row.storage_id ?? '';
       if (line.dataset.status !== row.status) {
         line.dataset.status = row.status;
         find('.status', line).replaceChildren(el('span', { class: `pill ${row.status}` }, row.status));
@@ -60,14 +63,20 @@ class Unit {
       }
       if (event?.key === String(row.id)) flash(line);
     });
+    this.places();
   }
 
   crates(rows, event) {
-    reconcile(this.part('.crates'), rows, (row) => row.id, () => el('li', {}, el('span', {}), ' ', el('small', {})), (item, row) => {
+    reconcile(this.part('.crates'), rows, (row) => row.id, () => el('li', {}, el('span', {}), ' ', el('small', { class: 'store' })), (item, row) => {
       find('span', item).textContent = row.label;
-      find('small', item).textContent = `in store ${row.storage_id ?? 'none'}`;
+      find('small', item).dataset.place = row.storage_id ?? '';
       if (event?.key === String(row.id)) flash(item);
     });
+    this.places();
+  }
+
+  places() {
+    for (const place of this.element.querySelectorAll('[data-place]')) place.textContent = this.codes.get(place.dataset.place)?.code ?? place.dataset.place;
   }
 
   notices(count) {

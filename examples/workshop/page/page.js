@@ -58,8 +58,8 @@ function fillCard(element, card) {
   find('.marks', element).replaceChildren(...labelsOf(card.id), ...(said ? [el('small', { class: 'faint' }, `${said} ${said === 1 ? 'comment' : 'comments'}`)] : []));
 }
 
-const labelsOf = (id) => [...board.labels.values()].filter((label) => label.card_id === id)
-  .map((label) => el('span', { class: `pill ${['red', 'blue', 'green'].includes(label.colour) ? label.colour : ''}` }, label.name));
+const labelsOf = (id, more = () => null) => [...board.labels.values()].filter((label) => label.card_id === id)
+  .map((label) => el('span', { class: `pill ${['red', 'blue', 'green'].includes(label.colour) ? label.colour : ''}` }, label.name, more(label)));
 
 const move = (card, column, position) => attempt(() => live.call('move_card', { card, column, position }));
 
@@ -143,7 +143,11 @@ function details() {
   if (opened === null) return;
   if (!board.cards.has(opened)) { find('.details').close(); return; }
   const id = Number(opened);
-  find('.details .labels').replaceChildren(...labelsOf(id));
+  find('.details .labels').replaceChildren(...labelsOf(id, (label) => el('button', {
+    class: 'off', title: 'take off', onclick: () => attempt(() => live.call('set_label', { card: id, name: label.name })) }, '×')));
+  const place = find('.place').elements.column;
+  reconcile(place, sorted(board.columns, 'position'), (column) => column.id, (column) => el('option', { value: column.id }), (option, column) => { option.textContent = column.title; });
+  place.value = board.cards.get(opened).column_id;
   reconcile(find('.comments'), sorted(board.comments, 'id').filter((comment) => comment.card_id === id), (comment) => comment.id,
     (comment) => el('li', {}, el('b', {}, comment.author), ' ', comment.body));
 }
@@ -153,13 +157,26 @@ find('.edit').addEventListener('submit', (event) => {
   event.preventDefault();
   attempt(() => live.call('edit_card', { card: Number(opened), title: event.target.elements.title.value }));
 });
+find('.place').elements.column.addEventListener('change', (event) => move(Number(opened), Number(event.target.value)));
+find('.drop').addEventListener('click', () => attempt(() => live.call('drop_card', { card: Number(opened) })));
+find('.mark').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const { name, colour } = event.target.elements;
+  if (await attempt(() => live.call('set_label', { card: Number(opened), name: name.value, colour: colour.value }))) event.target.reset();
+});
+find('.add').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const { title, car } = event.target.elements;
+  const [first] = sorted(board.columns, 'position');
+  if (await attempt(() => live.call('new_card', { column: first.id, title: title.value, car: car.value }))) event.target.reset();
+});
 find('.say').addEventListener('submit', async (event) => {
   event.preventDefault();
   if (await attempt(() => live.call('add_comment', { card: Number(opened), body: event.target.elements.body.value }))) event.target.reset();
 });
 
 // The day at the counter: three values.
-const clock = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', timeZone: 'UTC' });
+const clock = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC' });
 const NEXT = { Pending: 'Confirmed', Confirmed: 'Done' };
 
 live.value(`pending_count:unit:${shop}`, (count) => { find('.pending').textContent = count; });

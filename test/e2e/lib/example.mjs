@@ -1,7 +1,8 @@
 // One of the applications under examples/, loaded as its README says, with a bridge; and its people.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Cluster, ROOT } from './cluster.mjs';
@@ -12,8 +13,10 @@ export class Example {
   #clients = [];
   #probe;
 
-  /** `probe`: one of the people, for settled(). */
-  static async start(name, { probe }) {
+  #pages;
+
+  /** `probe`: one of the people, for settled(). `page`: the bridge also serves the application's page, at `/NAME/`. */
+  static async start(name, { probe, page = false }) {
     const example = new Example();
     example.probe = probe;
     example.folder = path.join(ROOT, 'examples', name);
@@ -23,7 +26,7 @@ export class Example {
       example.db = db;
       for (const file of ['schema.sql', 'seed.sql', 'writer.sql']) await db.write(await readFile(path.join(example.folder, file), 'utf8'));
       await db.query(`SELECT livefeed.set_authorizer('rights(jsonb)')`);
-      example.bridge = await Bridge.start(db);
+      example.bridge = await Bridge.start(db, page ? ['--static', await example.#publish(name)] : []);
       await example.settled(); // the seed
     } catch (error) {
       await example.stop();
@@ -32,10 +35,21 @@ export class Example {
     return example;
   }
 
+  // As the demo does it: the page, what pages share, and tokens for the people on it.
+  async #publish(name) {
+    this.#pages = await mkdtemp(path.join(os.tmpdir(), 'livefeed-pages-'));
+    await cp(path.join(this.folder, '../shared'), path.join(this.#pages, 'shared'), { recursive: true });
+    await cp(path.join(this.folder, 'page'), path.join(this.#pages, name), { recursive: true });
+    const [people] = await this.db.query(await readFile(path.join(this.folder, 'people.sql'), 'utf8'));
+    await writeFile(path.join(this.#pages, name, 'session.json'), JSON.stringify(Object.values(people)[0]));
+    return this.#pages;
+  }
+
   async stop() {
     await Promise.all(this.#clients.map((client) => client.leave()));
     await this.bridge?.stop();
     await this.cluster?.remove();
+    if (this.#pages) await rm(this.#pages, { recursive: true });
   }
 
   /** Everything committed until now is behind whoever subscribes next: his bridge has read it. */

@@ -179,6 +179,7 @@ static void take(struct session *session, struct principal *token, struct princi
 	session->token = token;
 	session->principal = rights;
 	session->expiry_s = token_expiry_s(hub, token);
+	presence_note(session);
 	user_index_add(hub->by_user, &session->by_token_user, token->user, session);
 	if (strcmp(rights->user, token->user) != 0)
 		user_index_add(hub->by_user, &session->by_user, rights->user, session);

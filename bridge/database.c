@@ -74,6 +74,8 @@ static const struct statement {
 	[JOB_CALL] = {CLASS_CALL, METRIC_QUERY_CALL,
                   "SELECT data, xid, events FROM livefeed.call($1, $2::pg_catalog.jsonb, $3::pg_catalog.jsonb, $4, $5)",
                   5, LONG_TIMEOUT_MS, CALL_STATEMENT_TIMEOUT},
+	[JOB_SESSIONS] = {CLASS_LIGHT, METRIC_QUERY_SESSIONS, "SELECT livefeed.report_sessions($1, $2)", 2,
+                      QUERY_TIMEOUT_MS, NULL},
 };
 
 static enum job_class class_of(const struct job *job)
@@ -123,6 +125,8 @@ void database_give_up(struct database *database, struct job *job)
 		hub_answer_snapshot(database->hub, job->request, &(struct snapshot_answer){.status = ANSWER_UNAVAILABLE});
 	} else if (job->kind == JOB_VALUE) {
 		hub_answer_value(database->hub, job->request, &(struct value_answer){.status = ANSWER_UNAVAILABLE});
+	} else if (job->kind == JOB_SESSIONS) {
+		hub_answer_sessions(database->hub, &(struct sessions_answer){.status = ANSWER_UNAVAILABLE});
 	} else {
 		hub_answer_call(database->hub, job->request,
 		                &(struct call_answer){.status = ANSWER_UNAVAILABLE, .sent = job->sent_ns != 0});
@@ -298,6 +302,15 @@ static void ask_call(void *arg, struct request *request, const struct call_ask *
 	set_string(job, 3, ask->role);
 	set_string(job, 4, ask->key);
 	submit(arg, job);
+}
+
+static void report_sessions(void *arg, const char *changes)
+{
+	struct database *database = arg;
+	struct job *job = database_job(JOB_SESSIONS, NULL);
+	set_string(job, 0, database->bridge);
+	set_string(job, 1, changes);
+	submit(database, job);
 }
 
 /* ---- connections */
@@ -480,6 +493,7 @@ struct session_backend database_backend(struct database *database)
 		.snapshot = ask_snapshot,
 		.run_query = ask_value,
 		.call = ask_call,
+		.report_sessions = report_sessions,
 	};
 }
 
@@ -490,6 +504,11 @@ size_t database_waiting(const struct database *database)
 		n += database->queues[i].n;
 	}
 	return n;
+}
+
+void database_name(struct database *database, const char *bridge)
+{
+	database->bridge = bridge;
 }
 
 void database_attach(struct database *database, struct hub *hub)

@@ -197,6 +197,8 @@ void database_answer(struct database *database, struct job *job, const PGresult 
 		database_answer_value(database, job, result);
 	} else if (job->kind == JOB_CALL) {
 		database_answer_call(database, job, result);
+	} else if (job->kind == JOB_SESSIONS) {
+		database_answer_sessions(database, job, result);
 	} else {
 		answer_page(database, job, result);
 	}

@@ -13,14 +13,24 @@
 /* Jobs wait in a queue of their class; see database.c for how many connections each may have. */
 enum job_class { CLASS_LIGHT, CLASS_AUTHORIZE, CLASS_SNAPSHOT, CLASS_VALUE, CLASS_CALL, CLASSES };
 
-enum job_kind { JOB_ROW, JOB_CURSOR, JOB_PAGE, JOB_DEFINITIONS, JOB_AUTHORIZE, JOB_SNAPSHOT, JOB_VALUE, JOB_CALL };
+enum job_kind {
+	JOB_ROW,
+	JOB_CURSOR,
+	JOB_PAGE,
+	JOB_DEFINITIONS,
+	JOB_AUTHORIZE,
+	JOB_SNAPSHOT,
+	JOB_VALUE,
+	JOB_CALL,
+	JOB_SESSIONS
+};
 
 #define JOB_TEXTS_MAX 5
 
 struct job {
 	struct job *next;
 	enum job_kind kind;
-	struct request *request; /* NULL for JOB_DEFINITIONS */
+	struct request *request; /* NULL for JOB_DEFINITIONS and JOB_SESSIONS */
 	uint64_t queued_ms;
 	uint64_t queued_ns, sent_ns; /* sent: 0 while it waits */
 	int64_t id; /* cursor's, or where the page begins */
@@ -51,6 +61,7 @@ struct waiter { /* for definitions */
 struct database {
 	uv_loop_t *loop;
 	struct hub *hub;
+	const char *bridge; /* the name of this process in the database */
 	struct slot *slots;
 	size_t n_slots, queue_max;
 	struct queue queues[CLASSES];
@@ -101,9 +112,10 @@ void database_answer(struct database *database, struct job *job, const PGresult 
  */
 enum answer_status database_outcome(const PGresult *result, int columns, struct answer_error *error);
 
-/* ---- database_snapshot.c, database_value.c, database_call.c */
+/* ---- database_snapshot.c, database_value.c, database_call.c, database_sessions.c */
 void database_answer_snapshot(struct database *database, struct job *job, const PGresult *result);
 void database_answer_value(struct database *database, struct job *job, const PGresult *result);
 void database_answer_call(struct database *database, struct job *job, const PGresult *result);
+void database_answer_sessions(struct database *database, struct job *job, const PGresult *result);
 
 #endif

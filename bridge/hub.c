@@ -140,6 +140,7 @@ bool hub_pump(struct hub *hub)
 	calls_pump(hub);
 	values_pump(hub);
 	snapshot_pump(hub);
+	presence_pump(hub);
 	return replay_pump(hub) || hub->deadline_cursor != NULL;
 }
 
@@ -151,7 +152,10 @@ bool hub_busy(const struct hub *hub)
 int64_t hub_wait_ms(const struct hub *hub)
 {
 	int64_t calls_ms = calls_due_ms(hub), values_ms = values_due_ms(hub);
+	int64_t presence_ms = presence_due_ms(hub);
 	int64_t at_ms = calls_ms < values_ms ? calls_ms : values_ms;
+	if (presence_ms < at_ms)
+		at_ms = presence_ms;
 	if (at_ms == INT64_MAX)
 		return -1;
 	return at_ms > hub->now_ms ? at_ms - hub->now_ms : 0;
@@ -251,8 +255,10 @@ void hub_live(struct hub *hub, bool live)
 	hub->live = live;
 	if (live)
 		hub->begun = true; /* history, definitions and the database's keys are all here */
-	if (live)
+	if (live) {
 		values_touch_all(hub);
+		presence_renew(hub);
+	}
 	struct frame *frame = message_status(live);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->state == SESSION_OPEN)

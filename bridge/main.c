@@ -21,6 +21,7 @@
 #include "config.h"
 #include "connection.h"
 #include "database.h"
+#include "doctor.h"
 #include "history.h"
 #include "listen.h"
 #include "log.h"
@@ -381,6 +382,7 @@ static bool start_parts(void)
 		return false;
 	}
 	database_attach(bridge.database, bridge.hub);
+	database_name(bridge.database, name);
 	database_on_head(bridge.database, on_head, NULL);
 
 	struct tail_settings tail = {config->dsn, name, LIVEFEED_VERSION, config->tick_interval_ms};
@@ -543,6 +545,9 @@ static int run(enum config_command command)
 	bridge.access = access_new();
 	if (!bridge.access || !setup_access(bridge.access, bridge.config, &error)) {
 		return complain(error);
+	}
+	if (command == COMMAND_DOCTOR) {
+		return doctor_run(bridge.config);
 	}
 	return command == COMMAND_CHECK ? check_run(bridge.config) : serve();
 }

@@ -68,6 +68,7 @@ static const char *const query_names[METRIC_QUERIES] = {
 	[METRIC_QUERY_SNAPSHOT] = "snapshot",
 	[METRIC_QUERY_VALUE] = "value",
 	[METRIC_QUERY_CALL] = "command",
+	[METRIC_QUERY_SESSIONS] = "sessions",
 };
 
 static const char *const command_names[METRIC_COMMANDS] = {

@@ -32,6 +32,10 @@ static void set_state(struct session *session, enum session_state state)
 	assert(legal[session->state][state]);
 	(void)legal;
 	session->state = (uint8_t)state;
+	if (state == SESSION_OPEN)
+		presence_note(session);
+	else
+		presence_end(session);
 }
 
 void session_shut(struct session *session, enum close_code code, const char *reason)
@@ -121,6 +125,7 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 	session->connection = connection;
 	session->state = SESSION_GREETING;
 	session->opened_ms = hub->now_ms;
+	session->opened_s = hub->wall_s;
 	session->rate_at_ms = hub->now_ms;
 	session->rate_credit = rate_burst(&hub->limits);
 	session->next = hub->sessions;

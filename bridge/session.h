@@ -76,6 +76,8 @@ struct session_backend {
 	void (*run_query)(void *arg, struct request *request, const char *name, const char *value);
 	/* call(name, args, claims, role, key) -> hub_answer_call */
 	void (*call)(void *arg, struct request *request, const struct call_ask *ask);
+	/* report_sessions(changes): JSON, copied -> hub_answer_sessions, never inside the asking; one at a time. NULL: nobody is told */
+	void (*report_sessions)(void *arg, const char *changes);
 };
 
 /* FAILED: the function raised an error, which is in our log. */
@@ -114,6 +116,12 @@ struct call_answer { /* borrowed */
 	struct text data; /* JSON */
 	uint64_t xid;
 	bool wrote, events; /* wrote: xid is set */
+};
+struct sessions_answer { /* borrowed */
+	enum answer_status status;
+	struct answer_error error;
+	bool known; /* the database knows this bridge, and has n sessions of it */
+	int64_t n;
 };
 /* TRANSIENT_LOST: only where the channel may bring transient events. */
 enum cursor_status { CURSOR_OK, CURSOR_PRUNED, CURSOR_EPOCH, CURSOR_TRANSIENT_LOST, CURSOR_UNAVAILABLE };
@@ -185,6 +193,7 @@ void hub_answer_authorize(struct hub *hub, struct request *request, enum authori
 void hub_answer_snapshot(struct hub *hub, struct request *request, const struct snapshot_answer *answer);
 void hub_answer_value(struct hub *hub, struct request *request, const struct value_answer *answer);
 void hub_answer_call(struct hub *hub, struct request *request, const struct call_answer *answer);
+void hub_answer_sessions(struct hub *hub, const struct sessions_answer *answer);
 
 /* ---- a session, for its transport */
 /*

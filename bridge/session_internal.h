@@ -1,6 +1,6 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
- * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, call.c, snapshot.c.
+ * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, call.c, snapshot.c, presence.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -29,6 +29,7 @@
 #include "jsontext.h"
 #include "latest.h"
 #include "message.h"
+#include "presence.h"
 #include "revoke.h"
 #include "route.h"
 #include "seen.h"
@@ -126,6 +127,8 @@ struct session {
 	struct request *token_waits; /* a token that cannot be judged yet; NULL: none */
 	struct held *held_first, *held_last;
 	size_t held_bytes;
+	struct session *noted_prev, *noted_next; /* of whom the database is to be told */
+	uint64_t number; /* its name there; 0: none yet */
 	struct session_path *path;
 	const char *close_reason;
 	char *close_text; /* close_reason, where it is no static string */
@@ -138,7 +141,7 @@ struct session {
 	uint64_t queued_bytes;
 	uint64_t mark;
 
-	int64_t opened_ms;
+	int64_t opened_ms, opened_s; /* the latter by the wall clock */
 	int64_t progress_ms; /* when the transport last took a frame, or the outbox began to fill */
 	int64_t expiry_s;
 	int64_t rate_at_ms;
@@ -158,6 +161,7 @@ struct session {
 	bool doubted;
 	bool releasing; /* its held messages are being handled */
 	bool calling; /* its calls are being begun */
+	bool noted, told; /* the database is to be told of it; was */
 };
 
 enum replay_state {
@@ -382,6 +386,7 @@ struct hub {
 	} vouched[2]; /* [1]: for transient events, too */
 	uint64_t queued_bytes; /* in all outboxes */
 	struct values values;
+	struct presence presence;
 
 	struct call *calls_due, *calls_held; /* to be asked again; whose results wait for their events */
 	size_t calls_bytes; /* of all calls */

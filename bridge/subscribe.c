@@ -143,6 +143,7 @@ void subscription_end(struct subscription *subscription, struct frame *frame)
 		link = &(*link)->next;
 	*link = subscription->next;
 	session->n_subscriptions--;
+	presence_note(session);
 	free(subscription);
 }
 
@@ -510,6 +511,7 @@ static struct subscription *subscription_new(struct session *session, const char
 	subscription->next = session->subscriptions;
 	session->subscriptions = subscription;
 	session->n_subscriptions++;
+	presence_note(session);
 	metrics.subscriptions++;
 	return subscription;
 }

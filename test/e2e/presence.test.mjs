@@ -1,0 +1,105 @@
+// Who is online: livefeed.sessions as the bridges tell it, and queries that follow it. Not here: what a report does in
+// SQL (sql/presence.sql), when there is one (test/unit/test_presence.c).
+
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Bridge } from './lib/bridge.mjs';
+import { Client } from './lib/client.mjs';
+import { Cluster } from './lib/cluster.mjs';
+import { value } from './lib/example.mjs';
+import { SCHEMA } from './lib/schema.mjs';
+import { until } from './lib/wait.mjs';
+
+const ONLINE = `
+  CREATE FUNCTION online(unit text) RETURNS jsonb STABLE LANGUAGE sql AS $$
+    SELECT coalesce(jsonb_agg(DISTINCT user_id ORDER BY user_id), '[]') FROM livefeed.sessions WHERE units @> ARRAY[unit] $$;
+  SELECT livefeed.expose_query('online', 'online(text)', 'unit', '{livefeed_sessions}');
+`;
+
+describe('who is online', () => {
+  let cluster;
+  let db;
+  let bridge;
+  const clients = [];
+
+  before(async () => {
+    cluster = await Cluster.start();
+    db = await cluster.database(SCHEMA + ONLINE);
+    bridge = await Bridge.start(db);
+  });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.leave()));
+    await bridge?.stop();
+    await cluster?.remove();
+  });
+
+  async function enter(user, units, { at = bridge, via } = {}) {
+    const client = await Client.open(at, { token: await db.token(user, { units }), via });
+    clients.push(client);
+    return client;
+  }
+  const rows = (user) => db.query(`SELECT bridge, session, units, transport, host(address) AS address, connected_at, channels
+    FROM livefeed.sessions WHERE user_id = $1 ORDER BY connected_at`, [user]);
+  const told = (what, user, fits) => until(what, async () => { const found = await rows(user); return fits(found) && found; });
+
+  it('a session is a row: who, where, since when, with which channels', async () => {
+    const began = Date.now();
+    const [one] = [await enter('ann', [7, 9]), await enter('ann', [7], { via: 'message' })];
+    await one.subscribe('requests:unit:7');
+    await one.subscribe('requests:unit:9');
+    const [first, second] = await told('both of her sessions', 'ann', (found) => found.length === 2 && found.some(({ channels }) => channels.length === 2));
+    assert.deepEqual([first.units, first.transport, first.address, first.channels.sort()],
+      [['7', '9'], 'websocket', '127.0.0.1', ['requests:unit:7', 'requests:unit:9']]);
+    assert.deepEqual([second.units, second.channels], [['7'], []]);
+    assert.notEqual(first.session, second.session);
+    assert.ok(Math.abs(first.connected_at - began) < 30_000, `${first.connected_at}`);
+    assert.equal((await db.query('SELECT bridge FROM livefeed.bridges'))[0].bridge, first.bridge);
+    assert.equal((await rows('nobody')).length, 0, 'who has no token is nobody');
+    await one.ask({ type: 'unsubscribe', channel: 'requests:unit:7' });
+    await told('one channel less', 'ann', ([row]) => row.channels.length === 1);
+    await one.leave();
+    await told('one session less', 'ann', (found) => found.length === 1);
+  });
+
+  it('a query per unit follows who comes and goes', async () => {
+    const watcher = await enter('watcher', [8]);
+    await watcher.subscribe('online:unit:8');
+    await value(watcher, 'online:unit:8', ['watcher']);
+    const [bea, other] = [await enter('bea', [8]), await enter('cyd', [5])];
+    await value(watcher, 'online:unit:8', ['bea', 'watcher']);
+    await bea.leave();
+    await value(watcher, 'online:unit:8', ['watcher']);
+    assert.ok(!watcher.texts.some((text) => text.includes('cyd')), 'another unit does not show');
+    await db.query(`SELECT livefeed.disconnect('cyd', 'logged out')`);
+    await other.close(4403);
+    await told('who was logged out to be gone', 'cyd', (found) => found.length === 0);
+  });
+
+  it('sessions of a bridge that died vanish, of one that stops at once', async () => {
+    const other = await Bridge.start(db);
+    const dying = await Bridge.start(db);
+    const [watcher] = [await enter('watcher', [6]), await enter('dan', [6], { at: other }), await enter('eve', [6], { at: dying })];
+    await watcher.subscribe('online:unit:6');
+    await value(watcher, 'online:unit:6', ['dan', 'eve', 'watcher']);
+    await other.stop();
+    await value(watcher, 'online:unit:6', ['eve', 'watcher']);
+    await dying.kill();
+    // 20 s pass for the dead one; our bridge looks at such every second.
+    await db.query(`UPDATE livefeed.bridge b SET seen_at = seen_at - interval '20 s' FROM livefeed.session s WHERE s.bridge = b.bridge AND s.user_id = 'eve'`);
+    await value(watcher, 'online:unit:6', ['watcher']);
+    await until('its row to be gone', async () => (await db.query(`SELECT FROM livefeed.session WHERE user_id = 'eve'`)).length === 0);
+  });
+
+  it('a bridge that was taken for dead, or whose database crashed, tells of its sessions again', async () => {
+    await enter('fay', [7]);
+    await told('her session', 'fay', (found) => found.length === 1);
+    const [{ bridge: name }] = await rows('fay');
+    await db.query('DELETE FROM livefeed.session');
+    await enter('gus', [7]);
+    await told('her session again', 'fay', (found) => found.length === 1);
+    await cluster.stop('immediate'); // the table is unlogged
+    await cluster.again();
+    await bridge.ready();
+    for (const user of ['fay', 'gus']) await told('the sessions after the crash', user, (found) => found.length === 1 && found[0].bridge === name);
+  });
+});

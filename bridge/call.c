@@ -11,7 +11,8 @@
  *   DUE       it will be asked again: a deadlock or a serialization failure undid it, or the connection was lost and the
  *             call has an idempotency key, so that it cannot happen twice
  *   HELD      it is done; its result waits until the stream has shown what it did, HOLD_MAX_MS at most: so the result's
- *             cursor covers its events, which have been sent by then. The next call of the session is begun meanwhile.
+ *             cursor covers its events, which have been sent by then. The next call of the session is begun meanwhile; its result
+ *             comes no sooner, unless it has nothing to wait for.
  *
  * A transaction's events have its xid and stand in one tick; they have all been shown once a whole page of the log was given that has
  * them (hub_whole). The stream may be ahead of the answer: the last transactions that it showed are remembered.
@@ -34,6 +35,7 @@
 #define CALLS_ALL_MAX_BYTES (64u << 20) /* names, args and keys of all calls */
 #define RESULT_MAX_BYTES (8u << 20)
 #define NAME_MAX_BYTES 63
+#define NO_COMMAND "LF002" /* what livefeed.call says of a name that it does not know */
 
 enum call_state { CALL_WAITING, CALL_PARKED, CALL_UNKNOWN, CALL_ASKED, CALL_DUE, CALL_HELD };
 
@@ -71,6 +73,15 @@ void call_free(struct hub *hub, struct call *call)
 static void list_add(struct call **list, struct call *call)
 {
 	call->list_next = *list;
+	*list = call;
+}
+
+/* Of those HELD: what was done first is told first. */
+static void list_append(struct call **list, struct call *call)
+{
+	while (*list != NULL)
+		list = &(*list)->list_next;
+	call->list_next = NULL;
 	*list = call;
 }
 
@@ -343,6 +354,10 @@ static void answer_failed(struct call *call, const struct answer_error *error)
 		if (strcmp(error->sqlstate, passing[i]) == 0 && call->session->state == SESSION_OPEN &&
 		    again(call, (int64_t)RETRY_FIRST_MS << call->tries))
 			return;
+	if (strcmp(error->sqlstate, NO_COMMAND) == 0) { /* hidden a moment ago */
+		refuse(call, METRIC_COMMAND_UNKNOWN, "unknown_command", "there is no such command");
+		return;
+	}
 	bool said = strcmp(error->sqlstate, "P0001") == 0 || strncmp(error->sqlstate, "LF", 2) == 0;
 	char *text = said ? strndup(error->message.bytes, error->message.len) : NULL;
 	if (!said)
@@ -384,7 +399,7 @@ static void answer_done(struct call *call, const struct call_answer *answer)
 		call->state = CALL_HELD;
 		call->at_ms = hub->now_ms + HOLD_MAX_MS;
 		session->n_held++;
-		list_add(&hub->calls_held, call);
+		list_append(&hub->calls_held, call);
 	}
 	run_next(session);
 }

@@ -50,9 +50,6 @@ PG_FUNCTION_INFO_V1(livefeed_call);
 /* A longer idempotency key is refused. */
 #define CALL_MAX_KEY_BYTES 255
 
-/* Class LF: what a bridge passes on to the client as it is. */
-#define ERRCODE_LIVEFEED_KEY MAKE_SQLSTATE('L', 'F', '0', '0', '1')
-
 /* The arguments of livefeed.call(). */
 enum
 {

@@ -129,7 +129,7 @@ exposure_get(const char *kind, const char *name, Exposure *exposure)
 {
 	if (!find_exposure(name, exposure) || strcmp(exposure->kind, kind) != 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				(errcode(strcmp(kind, EXPOSE_COMMAND) == 0 ? ERRCODE_LIVEFEED_NO_COMMAND : ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%s \"%s\" does not exist", kind, name),
 				 strcmp(kind, EXPOSE_QUERY) == 0
 				 ? errhint("The view livefeed.queries lists those there are.")

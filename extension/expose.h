@@ -18,6 +18,10 @@
 #define EXPOSE_QUERY "query"
 #define EXPOSE_COMMAND "command"
 
+/* Class LF: what a bridge understands, or passes on to the client as it is. */
+#define ERRCODE_LIVEFEED_KEY MAKE_SQLSTATE('L', 'F', '0', '0', '1')
+#define ERRCODE_LIVEFEED_NO_COMMAND MAKE_SQLSTATE('L', 'F', '0', '0', '2')
+
 /* A row of livefeed.exposed. */
 typedef struct Exposure
 {

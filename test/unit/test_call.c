@@ -221,9 +221,14 @@ static void test_errors(void)
 	is_str(next(&c),
 	       "{\"type\":\"error\",\"ref\":1,\"code\":\"command_failed\",\"message\":\"the crate is \\\"taken\\\"\"}",
 	       "what the function raises is passed on");
-	fail_with(1, "LF002", "livefeed says no");
+	fail_with(1, "LF001", "livefeed says no");
 	call(&c, 2, "move_card", "");
 	ok(hears(&c, "\"message\":\"livefeed says no\""), "and what livefeed does");
+	fail_with(1, "LF002", "command \"move_card\" does not exist");
+	call(&c, 2, "move_card", "");
+	is_str(next(&c),
+	       "{\"type\":\"error\",\"ref\":2,\"code\":\"unknown_command\",\"message\":\"there is no such command\"}",
+	       "one that was hidden a moment ago is unknown");
 	static const char *const hidden[] = {"42P01", "23505", "57014", "XX000", "P0002", "22P02", ""};
 	for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden); i++) {
 		fail_with(1, hidden[i], "relation \"secret\" does not exist");

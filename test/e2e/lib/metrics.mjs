@@ -2,7 +2,8 @@
 // (for its own Python, which need not be the first in PATH).
 
 import { spawn } from 'node:child_process';
-import { DEADLINE_MS, within } from './wait.mjs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { DEADLINE_MS, SLOW, until, within } from './wait.mjs';
 
 const READER = `
 import json, sys
@@ -32,4 +33,14 @@ export async function metric(bridge, sample) {
   const line = body.split('\n').find((each) => each.startsWith(`${sample} `));
   if (status !== 200 || !line) throw new Error(`${status}: no ${sample}:\n${body}`);
   return Number(line.slice(sample.length));
+}
+
+/** Waits until the bridge rests: a while in which it hardly uses the processor. One that spins never does. */
+export async function calm(bridge) {
+  const used = () => metric(bridge, 'process_cpu_seconds_total');
+  await until('the bridge to rest', async () => {
+    const before = await used();
+    await pause(250);
+    return await used() - before < 0.1 * SLOW;
+  });
 }

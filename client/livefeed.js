@@ -1,0 +1,688 @@
+// Live rows, values and commands of a livefeed bridge, in a page or in Node: one connection for all
+// subscriptions, which comes back by itself and goes on where it was. The protocol: docs/protocol.md.
+
+import { Collection } from './collection.js';
+import { openHttp, openSocket } from './links.js';
+
+export { Collection, keyOf } from './collection.js';
+
+const BACKOFF_MS = { first: 1_000, most: 30_000 }; // a random part of it is waited (full jitter)
+const ANSWER_MS = 10_000; // silence after a ping
+const CALL_MS = 30_000;
+const CALLS_MOST = 100; // that wait for an answer
+const REFETCH_MS = 1_000; // between two snapshots of one channel
+const TIMER_MOST_MS = 2 ** 31 - 1;
+const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after which a subscription is over
+
+/**
+ * @template [Row=any]
+ * @typedef {import('./types.js').Event<Row>} Event
+ */
+/**
+ * @template [Row=any]
+ * @typedef {import('./types.js').Snapshot<Row>} Snapshot
+ */
+/**
+ * @template [Row=any]
+ * @template [Value=any]
+ * @typedef {import('./types.js').Handlers<Row, Value>} Handlers
+ */
+/**
+ * @typedef {import('./types.js').Status} Status
+ * @typedef {import('./types.js').Token} Token
+ * @typedef {import('./types.js').Resync} Resync
+ * @typedef {import('./types.js').Trouble} Trouble
+ * @typedef {import('./types.js').Subscription} Subscription
+ * @typedef {import('./types.js').Options} Options
+ * @typedef {import('./types.js').CallOptions} CallOptions
+ * @typedef {import('./types.js').Closed} Closed
+ *
+ * @typedef {Handlers & { at: number }} Subscriber `at`: the last event's id
+ * @typedef {object} Channel
+ * @property {string} name
+ * @property {Set<Subscriber>} subscribers
+ * @property {string | null} cursor where to go on
+ * @property {boolean} fresh the rows are to be fetched
+ * @property {boolean} on live on the present link
+ * @property {number} ref of the subscribe that waits for its answer
+ * @property {boolean} awaiting the snapshot that it asked for
+ * @property {Event[] | null} held while the rows are fetched apart
+ * @property {{ data: any } | null} value the last, of a query
+ * @property {any} timer until it is asked for again
+ * @property {number} failures
+ * @property {number} next when a snapshot may be fetched again
+ */
+
+const idOf = (/** @type {string} */ cursor) => Number(cursor.slice(cursor.lastIndexOf('-') + 1));
+const epochOf = (/** @type {string} */ cursor) => cursor.slice(0, cursor.lastIndexOf('-'));
+const wants = (/** @type {Channel} */ channel) => [...channel.subscribers].some((each) => each.snapshot);
+const backoff = (/** @type {number} */ failures, first = BACKOFF_MS.first) => Math.random() * Math.min(BACKOFF_MS.most, first * 2 ** failures);
+
+/** What the application's own functions throw is not ours to trip over. */
+function tell(/** @type {any} */ handler, /** @type {any[]} */ ...args) {
+  try {
+    handler?.(...args);
+  } catch (error) {
+    console.error(error);
+  }
+}
+
+/** An error that `call` rejects with: `code` as in docs/protocol.md. */
+export class LivefeedError extends Error {
+  /** @param {string} code @param {string} message @param {object} [more] */
+  constructor(code, message, more) {
+    super(message);
+    this.code = code;
+    Object.assign(this, more);
+  }
+}
+
+export class Livefeed {
+  /** @type {Status} */
+  status = 'offline';
+  /** @type {Closed | null} why it will not come back: signed out (4401, 4403), or close() */
+  closed = null;
+  #base;
+  #token;
+  #Socket;
+  #fetch;
+  /** @type {Map<string, Channel>} */
+  #channels = new Map();
+  /** @type {Map<number, any>} */
+  #calls = new Map();
+  /** @type {Set<(status: Status) => void>} */
+  #listeners = new Set();
+  /** @type {import('./links.js').Link | null} what carries frames now */
+  #link = null;
+  /** @type {import('./links.js').Link | null} a WebSocket that has not been welcomed yet */
+  #dialing = null;
+  #up = false; // the link has carried something
+  #live = true; // the bridge has its database
+  #streams = true;
+  #epoch = '';
+  #latest = ''; // the latest cursor seen
+  #ref = 0;
+  #failures = 0;
+  #refusals = 0;
+  #heartbeat = 25_000;
+  #heard = 0;
+  #bearer = '';
+  #turn = {};
+  #dirty = false;
+  /** @type {any} */
+  #retry;
+  /** @type {any} */
+  #silence;
+  /** @type {any} */
+  #renewal;
+  /** @type {(() => void)[]} */
+  #leave = [];
+
+  /**
+   * @param {string | URL} url where the bridge's endpoints begin; in a page it may be relative
+   * @param {Options} options
+   */
+  constructor(url, { token, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch }) {
+    this.#base = new URL(url, globalThis.location?.href);
+    this.#base.protocol = this.#base.protocol.replace('ws', 'http');
+    this.#base.pathname = this.#base.pathname.replace(/\/*$/, '/');
+    this.#token = token;
+    this.#Socket = WebSocket;
+    this.#fetch = fetch;
+    const wake = () => this.#wake();
+    const visible = () => { if (document.visibilityState === 'visible') wake(); };
+    this.#listen(globalThis, { online: wake, pageshow: wake, offline: () => this.#link?.fail(0) });
+    this.#listen(globalThis.document, { visibilitychange: visible, resume: wake });
+    queueMicrotask(() => this.#connect());
+  }
+
+  /** What carries frames: websocket, sse, poll; null: nothing. */
+  get transport() {
+    return this.#up && this.#link ? this.#link.kind : null;
+  }
+
+  /**
+   * @param {(status: Status) => void} listener called with each new status
+   * @returns {() => void} ends it
+   */
+  onStatus(listener) {
+    this.#listeners.add(listener);
+    return () => { this.#listeners.delete(listener); };
+  }
+
+  /**
+   * @param {string} name a channel
+   * @param {Handlers} [handlers]
+   * @returns {Subscription}
+   */
+  subscribe(name, handlers = {}) {
+    let channel = this.#channels.get(name);
+    const known = channel?.value;
+    if (!channel) {
+      channel = { name, subscribers: new Set(), cursor: null, fresh: false, on: false, ref: 0, awaiting: false, held: null, value: null, timer: null, failures: 0, next: 0 };
+      this.#channels.set(name, channel);
+    }
+    const subscriber = { ...handlers, at: -1 };
+    const mine = channel;
+    mine.subscribers.add(subscriber);
+    if (known) queueMicrotask(() => { if (mine.subscribers.has(subscriber)) tell(subscriber.onValue, known.data); });
+    else if (handlers.snapshot) mine.fresh = true;
+    this.#later();
+    return {
+      channel: name,
+      unsubscribe: () => {
+        if (!mine.subscribers.delete(subscriber) || mine.subscribers.size || this.#channels.get(name) !== mine) return;
+        this.#forget(mine);
+        if (mine.on || mine.ref) this.#link?.send({ type: 'unsubscribe', ref: ++this.#ref, channel: name });
+        this.#link?.change();
+      },
+      refetch: () => this.#refetch(mine),
+    };
+  }
+
+  /**
+   * Rows by key, kept up to date.
+   * @template [Row=any]
+   * @param {string} channel
+   * @param {Handlers} [handlers] told too
+   * @returns {Collection<Row>}
+   */
+  collection(channel, handlers) {
+    return new Collection(this, channel, handlers);
+  }
+
+  /**
+   * Runs a command; gives what it returned. Waits for a connection, and asks again after a break: the
+   * idempotency key sees to it that nothing is done twice.
+   * @param {string} name
+   * @param {object} [args]
+   * @param {CallOptions} [options]
+   * @returns {Promise<any>}
+   */
+  call(name, args = {}, { idempotencyKey, timeout = CALL_MS } = {}) {
+    return new Promise((resolve, reject) => {
+      if (this.closed) throw new LivefeedError('closed', this.closed.reason);
+      if (this.#calls.size >= CALLS_MOST) throw new LivefeedError('rate_limited', `${CALLS_MOST} calls wait for their answers`);
+      const ref = ++this.#ref;
+      const key = idempotencyKey ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+      const timer = setTimeout(() => this.#answer({ ref, code: 'unavailable', message: `no answer to ${name} within ${timeout} ms` }), timeout);
+      this.#calls.set(ref, { name, args, key, resolve, reject, timer });
+      this.#send(ref);
+    });
+  }
+
+  /** Ends it all; there is no way back. */
+  close() {
+    this.#stop(1000, 'closed');
+  }
+
+  /** @param {any} target @param {Record<string, () => void>} handlers */
+  #listen(target, handlers) {
+    for (const [name, handler] of Object.entries(handlers)) {
+      target?.addEventListener?.(name, handler);
+      this.#leave.push(() => target?.removeEventListener?.(name, handler));
+    }
+  }
+
+  // ---------- connecting ----------
+
+  async #connect() {
+    clearTimeout(this.#retry);
+    if (this.closed || this.#dialing) return;
+    const turn = {};
+    this.#turn = turn;
+    let token;
+    try {
+      token = await this.#ask();
+    } catch {
+      if (this.#turn === turn) this.#again();
+      return;
+    }
+    if (this.#turn !== turn || this.closed) return;
+    if (!token) {
+      this.#stop(4401, 'no token');
+      return;
+    }
+    this.#bearer = token;
+    if (this.#Socket) {
+      const url = new URL('ws', this.#base);
+      url.protocol = url.protocol.replace('http', 'ws');
+      /** @type {import('./links.js').Link} */
+      const link = openSocket(this.#Socket, url, token, { frame: (frame) => this.#receive(link, frame), closed: (code, reason) => this.#lost(link, code, reason) });
+      this.#dialing = link;
+    } else {
+      this.#fall();
+    }
+  }
+
+  /** @returns {Promise<string | null | undefined>} */
+  async #ask() {
+    return typeof this.#token === 'function' ? this.#token() : this.#token;
+  }
+
+  // No WebSocket gets through, so over HTTP; and now and then another try.
+  #fall() {
+    if (this.#link) {
+      if (this.#Socket) this.#again();
+      return;
+    }
+    /** @type {import('./links.js').Link} */
+    const link = openHttp({
+      request: (path, init) => this.#request(path, init),
+      want: () => this.#want(),
+      frame: (frame) => this.#receive(link, frame),
+      covered: (cursor) => this.#covered(cursor),
+      refused: (names, error) => this.#refused(names, error),
+      heartbeat: () => this.#heartbeat,
+      up: () => { if (link === this.#link && !this.#up) this.#begin(); },
+      closed: (code, reason) => this.#lost(link, code, reason),
+    }, this.#streams);
+    this.#link = link;
+  }
+
+  #again() {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#connect(), backoff(this.#failures++));
+    this.#update();
+  }
+
+  /** @param {import('./links.js').Link} link @param {number} code */
+  #lost(link, code, reason = '') {
+    const dialed = link === this.#dialing;
+    if (dialed) {
+      this.#dialing = null;
+    } else if (link === this.#link) {
+      this.#streams = link.kind !== 'poll';
+      this.#link = null;
+      this.#up = false;
+      clearTimeout(this.#silence);
+      clearTimeout(this.#renewal);
+    } else {
+      return;
+    }
+    if (code === 4403 || (code === 4401 && typeof this.#token !== 'function')) this.#stop(code, reason);
+    else if ((code === 4401 || code === 401) && this.#refusals++ < 1) this.#connect();
+    else if (dialed && code !== 4401) this.#fall();
+    else if (code === 401 && typeof this.#token !== 'function') this.#stop(4401, 'the token was refused');
+    else this.#again();
+  }
+
+  // The link carries.
+  #begin() {
+    this.#up = true;
+    this.#failures = 0;
+    this.#refusals = 0;
+    this.#live = true;
+    if (this.#link?.kind !== 'websocket' && this.#Socket) this.#again();
+    for (const ref of this.#calls.keys()) this.#send(ref);
+    this.#update();
+  }
+
+  /** @param {number} code @param {string} reason */
+  #stop(code, reason) {
+    if (this.closed) return;
+    this.closed = { code, reason };
+    this.#turn = {};
+    for (const timer of [this.#retry, this.#silence, this.#renewal]) clearTimeout(timer);
+    for (const leave of this.#leave) leave();
+    this.#dialing?.close();
+    this.#link?.close();
+    this.#dialing = this.#link = null;
+    for (const ref of [...this.#calls.keys()]) this.#answer({ ref, code: 'closed', message: reason });
+    for (const channel of this.#channels.values()) clearTimeout(channel.timer);
+    this.#update();
+  }
+
+  // The network or the page is back: nothing is waited for, and what looks alive has to prove it.
+  #wake() {
+    if (this.#link?.kind === 'websocket') {
+      this.#ping();
+    } else if (!this.#link || this.#up) {
+      this.#link?.change();
+      this.#connect();
+    }
+  }
+
+  #update() {
+    let status = /** @type {Status} */ ('offline');
+    if (this.#link && this.#up) status = !this.#live ? 'stale' : this.#link.kind === 'websocket' ? 'live' : 'polling';
+    if (status === this.status) return;
+    this.status = status;
+    for (const listener of this.#listeners) tell(listener, status);
+  }
+
+  // ---------- silence, and the token's end ----------
+
+  #ping() {
+    clearTimeout(this.#silence);
+    const link = this.#link;
+    const asked = Date.now();
+    this.#link?.send({ type: 'ping', ref: ++this.#ref });
+    this.#silence = setTimeout(() => { if (this.#heard < asked) link?.fail(0); else this.#watch(); }, ANSWER_MS);
+  }
+
+  #watch() {
+    clearTimeout(this.#silence);
+    const left = this.#heard + this.#heartbeat - Date.now();
+    this.#silence = setTimeout(() => { if (Date.now() - this.#heard < this.#heartbeat) this.#watch(); else this.#ping(); }, Math.max(left, 0));
+  }
+
+  /** @param {string} at */
+  #renew(at) {
+    clearTimeout(this.#renewal);
+    const left = Date.parse(at) - Date.now();
+    if (typeof this.#token !== 'function' || !(left > 1000)) return;
+    const link = this.#link;
+    this.#renewal = setTimeout(async () => {
+      const token = await this.#ask().catch(() => null); // else it ends with 4401, and is asked for again
+      if (token && link === this.#link) link?.send({ type: 'auth', token });
+    }, Math.min(left - Math.min(left / 5, BACKOFF_MS.most), TIMER_MOST_MS));
+  }
+
+  // ---------- subscriptions ----------
+
+  // Once for all that is subscribed in one go.
+  #later() {
+    if (this.#dirty) return;
+    this.#dirty = true;
+    queueMicrotask(() => {
+      this.#dirty = false;
+      if (this.#link?.kind === 'websocket') {
+        for (const channel of this.#channels.values()) this.#sync(channel);
+      } else if ([...this.#channels.values()].some((channel) => !channel.on)) {
+        this.#link?.change();
+      } else if (this.#up) {
+        for (const channel of this.#channels.values()) if (channel.fresh && wants(channel)) this.#state(channel);
+      }
+    });
+  }
+
+  // Over a WebSocket.
+  /** @param {Channel} channel */
+  #sync(channel) {
+    if (channel.ref || channel.awaiting || channel.timer) return;
+    const fresh = channel.fresh && wants(channel);
+    // Who wants events alone must not miss those that a new snapshot covers.
+    const apart = fresh && channel.cursor !== null && [...channel.subscribers].some((each) => !each.snapshot);
+    if (!channel.on || (fresh && !apart)) {
+      channel.ref = ++this.#ref;
+      channel.awaiting = fresh && !apart;
+      const since = channel.cursor !== null && !channel.awaiting ? { since: channel.cursor } : {};
+      this.#link?.send({ type: 'subscribe', ref: channel.ref, channel: channel.name, ...since, ...(channel.awaiting ? { snapshot: true } : {}) });
+    }
+    if (apart) this.#state(channel);
+  }
+
+  /** @param {Channel} channel */
+  #refetch(channel, wait = Math.max(0, channel.next - Date.now())) {
+    channel.fresh = true;
+    if (channel.timer) return;
+    channel.timer = setTimeout(() => {
+      channel.timer = null;
+      channel.awaiting = false;
+      channel.next = Date.now() + REFETCH_MS;
+      this.#later();
+    }, wait);
+  }
+
+  /** @param {Channel} channel */
+  #forget(channel) {
+    clearTimeout(channel.timer);
+    if (this.#channels.get(channel.name) === channel) this.#channels.delete(channel.name);
+  }
+
+  // The channel's state by a request of its own; events that come meanwhile wait for it.
+  /** @param {Channel} channel */
+  async #state(channel) {
+    if (channel.held || channel.timer) return;
+    channel.held = [];
+    /** @type {any} */
+    let frame = null;
+    try {
+      frame = await (await this.#request(`state?channel=${encodeURIComponent(channel.name)}`)).json();
+    } catch (error) {
+      if (this.#channels.get(channel.name) === channel) this.#trouble(channel, /** @type {any} */ (error));
+    }
+    const held = channel.held;
+    channel.held = null;
+    if (this.#channels.get(channel.name) !== channel) return;
+    if (frame) {
+      this.#epochIs(frame.cursor);
+      const back = channel.cursor !== null && epochOf(channel.cursor) === this.#epoch && idOf(frame.cursor) < idOf(channel.cursor);
+      const cursor = channel.cursor === null || back || epochOf(channel.cursor) !== this.#epoch ? frame.cursor : channel.cursor;
+      this.#rows(channel, frame);
+      channel.cursor = cursor;
+      if (back && channel.on) { // a bridge that is behind: on from there
+        channel.on = false;
+        this.#later();
+      }
+    }
+    for (const event of held) this.#deliver(channel, event);
+  }
+
+  /** A snapshot or a value. @param {Channel} channel @param {any} frame */
+  #rows(channel, frame) {
+    channel.cursor = frame.cursor;
+    channel.fresh = channel.awaiting = false;
+    channel.failures = 0;
+    if (frame.type === 'value') channel.value = frame;
+    for (const each of [...channel.subscribers]) {
+      if (frame.type === 'value') {
+        tell(each.onValue, frame.data);
+      } else if (each.snapshot) {
+        each.at = idOf(frame.cursor);
+        tell(each.onSnapshot, frame);
+      }
+    }
+  }
+
+  /** @param {Channel} channel @param {Event} event */
+  #deliver(channel, event) {
+    for (const each of [...channel.subscribers]) {
+      if (event.id <= each.at) continue;
+      each.at = event.id;
+      tell(each.onEvent, event);
+    }
+  }
+
+  /** @param {Channel} channel @param {string} reason */
+  #missed(channel, reason) {
+    for (const each of [...channel.subscribers]) tell(each.onResync, { channel: channel.name, reason });
+    channel.fresh = wants(channel);
+  }
+
+  /** @param {Channel} channel @param {{ code?: string, message: string }} error */
+  #trouble(channel, { code = 'unavailable', message }) {
+    const ended = FINAL.includes(code);
+    if (ended) this.#forget(channel);
+    else this.#refetch(channel, backoff(++channel.failures));
+    channel.fresh = wants(channel);
+    for (const each of [...channel.subscribers]) tell(each.onError, { code, message, channel: channel.name, ended });
+  }
+
+  // Everything up to there has been sent, on every channel.
+  /** @param {string} cursor */
+  #covered(cursor) {
+    this.#epochIs(cursor);
+    for (const channel of this.#channels.values()) {
+      if (!channel.on || (channel.fresh && wants(channel))) continue;
+      if (channel.cursor === null || epochOf(channel.cursor) !== this.#epoch || idOf(channel.cursor) < idOf(cursor)) channel.cursor = cursor;
+    }
+  }
+
+  /** @param {string} cursor */
+  #epochIs(cursor) {
+    const epoch = epochOf(cursor);
+    if (epoch !== this.#epoch) {
+      for (const channel of this.#channels.values()) for (const each of channel.subscribers) each.at = -1;
+      this.#latest = '';
+    }
+    this.#epoch = epoch;
+    if (!this.#latest || idOf(cursor) > idOf(this.#latest)) this.#latest = cursor;
+  }
+
+  // ---------- frames ----------
+
+  /** @param {import('./links.js').Link} link @param {any} frame */
+  #receive(link, frame) {
+    this.#heard = Date.now();
+    if (link === this.#dialing && frame.type === 'welcome') {
+      this.#dialing = null;
+      clearTimeout(this.#retry);
+      this.#link?.close();
+      this.#link = link;
+      this.#streams = true;
+      this.#epochIs(frame.cursor);
+      for (const channel of this.#channels.values()) {
+        clearTimeout(channel.timer);
+        Object.assign(channel, { on: false, ref: 0, awaiting: false, timer: null });
+      }
+      this.#begin();
+    }
+    if (link !== this.#link) return;
+    if (typeof frame.id === 'number') {
+      this.#event(frame);
+      return;
+    }
+    if (typeof frame.cursor === 'string') this.#epochIs(frame.cursor);
+    const channel = this.#channels.get(frame.channel);
+    switch (frame.type) {
+      case 'welcome':
+        this.#heartbeat = frame.heartbeat * 1000;
+        this.#ping(); // the pong says whether it has its database
+        this.#renew(frame.expires_at);
+        this.#later();
+        break;
+      case 'subscribed':
+        if (!channel || channel.ref !== frame.ref) break;
+        channel.ref = 0;
+        channel.on = true;
+        if (frame.recovered === false) this.#missed(channel, frame.reason);
+        if (frame.recovered === false || channel.cursor === null || channel.awaiting) channel.cursor = frame.cursor;
+        this.#later();
+        break;
+      case 'snapshot':
+      case 'value':
+        if (channel && !channel.ref) this.#rows(channel, frame);
+        break;
+      case 'resync':
+        if (!channel || channel.ref) break;
+        channel.cursor = frame.cursor;
+        this.#missed(channel, frame.reason);
+        if (channel.fresh) this.#refetch(channel);
+        break;
+      case 'unsubscribed':
+        if (channel && frame.reason && !channel.ref) this.#trouble(channel, { code: 'forbidden', message: frame.reason });
+        break;
+      case 'pong':
+        this.#covered(frame.cursor);
+        this.#live = frame.live;
+        break;
+      case 'status':
+        this.#live = frame.live;
+        break;
+      case 'closing':
+        link.close();
+        this.#lost(link, frame.code, frame.reason);
+        break;
+      case 'result':
+      case 'error':
+        if (this.#calls.has(frame.ref)) this.#answer(frame);
+        else if (frame.channel || frame.ref) this.#complaint(frame);
+        break;
+      default:
+    }
+    this.#update();
+  }
+
+  /** @param {Event} event */
+  #event(event) {
+    for (const name of event.channels) {
+      const channel = this.#channels.get(name);
+      if (!channel) continue;
+      channel.cursor = `${this.#epoch}-${event.id}`;
+      if (channel.held) channel.held.push(event);
+      else this.#deliver(channel, event);
+    }
+  }
+
+  /** @param {any} frame */
+  #complaint(frame) {
+    for (const channel of [...this.#channels.values()]) {
+      const subscribe = frame.ref !== undefined && channel.ref === frame.ref;
+      if (!subscribe && (frame.ref !== undefined || channel.name !== frame.channel)) continue;
+      if (subscribe) channel.ref = 0;
+      channel.awaiting = false;
+      this.#trouble(channel, frame);
+    }
+  }
+
+  // ---------- over HTTP ----------
+
+  /** @param {string} path @param {RequestInit} [init] @returns {Promise<Response>} */
+  async #request(path, init = {}) {
+    const response = await this.#fetch.call(globalThis, new URL(path, this.#base), { cache: 'no-store', ...init, headers: { Authorization: `Bearer ${this.#bearer}`, ...init.headers } });
+    if (response.ok) return response;
+    const { error } = await response.json().catch(() => ({}));
+    throw new LivefeedError(error?.code, error?.message ?? response.statusText, { status: response.status, channel: error?.channel });
+  }
+
+  // What the next request asks for. One cursor serves all its channels, so who is new gets the rows first.
+  async #want() {
+    const all = () => [...this.#channels.values()];
+    if (!all().length) return null;
+    const begun = all().some((channel) => channel.cursor !== null);
+    if (begun) await Promise.all(all().filter((channel) => channel.fresh && wants(channel) && !channel.value).map((channel) => this.#state(channel)));
+    for (const channel of all()) {
+      if (begun) channel.cursor ??= this.#latest;
+      channel.on = true;
+    }
+    const cursors = all().map((channel) => channel.cursor).filter((cursor) => cursor !== null);
+    // One of another epoch has all told that they missed something.
+    const since = cursors.find((cursor) => epochOf(cursor) !== this.#epoch) ?? cursors.sort((one, other) => idOf(one) - idOf(other))[0];
+    const channel = all().map(({ name }) => name);
+    if (!channel.length) return null;
+    return since ? { channel, since } : { channel, ...(all().some(wants) ? { snapshot: true } : {}) };
+  }
+
+  /** Whether the bridge refused these channels themselves. @param {string[]} names @param {any} error */
+  #refused(names, error) {
+    if (!FINAL.includes(error.code) || !error.status) return false;
+    for (const name of error.channel ? [error.channel] : names) {
+      const channel = this.#channels.get(name);
+      if (channel) this.#trouble(channel, error);
+    }
+    return true;
+  }
+
+  // ---------- commands ----------
+
+  /** @param {number} ref */
+  async #send(ref) {
+    const { name, args, key } = this.#calls.get(ref);
+    if (!this.#link || !this.#up) return;
+    if (this.#link.kind === 'websocket') {
+      this.#link.send({ type: 'call', ref, name, args, idempotency_key: key });
+      return;
+    }
+    try {
+      const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
+      const response = await this.#request(`call/${encodeURIComponent(name)}`, { method: 'POST', headers, body: JSON.stringify(args) });
+      this.#answer({ type: 'result', ref, ...await response.json() });
+    } catch (problem) {
+      const error = /** @type {any} */ (problem);
+      if (error.code && error.status !== 401) this.#answer({ ref, code: error.code, message: error.message });
+      else setTimeout(() => { if (this.#calls.has(ref)) this.#send(ref); }, BACKOFF_MS.first);
+    }
+  }
+
+  /** @param {any} frame */
+  #answer(frame) {
+    const call = this.#calls.get(frame.ref);
+    if (!call) return;
+    this.#calls.delete(frame.ref);
+    clearTimeout(call.timer);
+    if (frame.type === 'result') call.resolve(frame.data);
+    else call.reject(new LivefeedError(frame.code, frame.message));
+  }
+}

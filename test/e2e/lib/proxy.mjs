@@ -1,0 +1,83 @@
+// Somebody else's proxy between a client and the bridge: refuses upgrades, holds streams back, cuts connections.
+
+import http from 'node:http';
+import net from 'node:net';
+import { once } from 'node:events';
+
+export class Proxy {
+  upgrades = true; // whether WebSockets get through
+  streams = true; // whether a stream gets through before it ends
+  mute = false; // takes bytes and passes none on
+  requests = []; // 'GET /events?...'
+  #open = new Set();
+  #server;
+
+  /** In front of the port, at `origin`. */
+  static async start(to) {
+    const proxy = new Proxy();
+    proxy.to = to;
+    proxy.#server = http.createServer((request, response) => proxy.#pass(request, response));
+    proxy.#server.on('upgrade', (request, socket, head) => proxy.#upgrade(request, socket, head));
+    proxy.#server.on('connection', (socket) => proxy.#keep(socket));
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    proxy.origin = `http://127.0.0.1:${proxy.#server.address().port}`;
+    return proxy;
+  }
+
+  /** How many requests began with that. */
+  count(start) {
+    return this.requests.filter((line) => line.startsWith(start)).length;
+  }
+
+  /** Ends all connections there are, without a word. */
+  cut() {
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  async stop() {
+    this.cut();
+    await new Promise((resolve) => { this.#server.close(resolve); });
+  }
+
+  #keep(socket) {
+    this.#open.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => this.#open.delete(socket));
+  }
+
+  #pass(request, response) {
+    this.requests.push(`${request.method} ${request.url}`);
+    const passed = http.request({ host: '127.0.0.1', port: this.to, path: request.url, method: request.method, headers: request.headers, agent: false });
+    passed.on('response', (answer) => {
+      const held = !this.streams && answer.headers['content-type']?.startsWith('text/event-stream');
+      response.writeHead(answer.statusCode, answer.headers);
+      response.flushHeaders();
+      if (held) answer.resume();
+      else answer.pipe(response);
+      answer.on('error', () => response.destroy());
+      answer.on('close', () => { if (!answer.complete) response.destroy(); });
+    });
+    passed.on('error', () => response.destroy());
+    response.on('close', () => passed.destroy());
+    request.pipe(passed);
+  }
+
+  #upgrade(request, socket, head) {
+    this.requests.push(`UPGRADE ${request.url}`);
+    if (!this.upgrades) {
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+      return;
+    }
+    const upstream = net.connect(this.to, '127.0.0.1');
+    this.#keep(upstream);
+    const lines = request.rawHeaders.reduce((text, part, at) => text + part + (at % 2 ? '\r\n' : ': '), `GET ${request.url} HTTP/1.1\r\n`);
+    upstream.write(`${lines}\r\n`);
+    upstream.write(head);
+    const pass = (to) => (data) => { if (!this.mute) to.write(data); };
+    upstream.on('data', pass(socket));
+    socket.on('data', pass(upstream));
+    upstream.on('close', () => socket.destroy());
+    socket.on('close', () => upstream.destroy());
+  }
+}

@@ -18,8 +18,8 @@ const UNITS = [1, 2, 3];
 const HOUR = 3600;
 const MOVES = [HOUR, 0, -HOUR, 0];
 const PHASE_MS = seconds(6) / MOVES.length * 1000;
-const EXPIRED_WITHIN_MS = 3000 * SLOW;
-const GAP_LIMIT_MS = 3000 * SLOW; // a lost wake costs a second
+const EXPIRED_WITHIN_MS = 8000 * SLOW;
+const GAP_LIMIT_MS = 8000 * SLOW; // a lost wake costs a second; the rest is for a busy machine
 const TICKS_PER_SECOND = 100; // of /proc/PID/stat
 const BUSY = 0.7; // of a core: what a loop without a pause would take
 

@@ -15,7 +15,7 @@ import { LISTENER, Scene, stopped, TICKER } from './lib/scene.mjs';
 const UNITS = [1, 2];
 const TICKER_NOTICED_MS = 12_000 * SLOW; // 5 s in the bridge, and what a loaded machine adds
 const NOTICED_MS = 25_000 * SLOW; // 15 s in the bridge
-const FLOWING_MS = 3000 * SLOW;
+const FLOWING_MS = 8000 * SLOW;
 const STOPPED_MS = rounds(3000, 30_000);
 
 /** Sessions that stay on the only bridge, and what they are told. */

@@ -25,7 +25,7 @@ const LONG = rounds(false, true);
 const UNANSWERED_MS = LONG ? 15_000 : 2000;
 const TOLD_WITHIN_MS = UNANSWERED_MS + 4000 * SLOW;
 const LIVE_AGAIN_WITHIN_MS = 15_000 * SLOW; // a connect that is under way (5 s), a pause (5 s), and room for a slow machine
-const TAKEN_OVER_WITHIN_MS = 5000 * SLOW;
+const TAKEN_OVER_WITHIN_MS = 10_000 * SLOW;
 const BACKENDS_GONE_MS = 60_000 * SLOW;
 const BACKEND_TIMEOUT_MS = 55_000; // tcp_user_timeout of the bridge's sessions is 40 s; and then the pauses of the kernel
 

@@ -20,7 +20,7 @@ const ROWS = 30;
 const TRANSACTIONS = 60;
 // A stalled replay is closed after 10 s; who reads again within the 4 s that follow sees the code.
 const STALL_MS = 12_500;
-const QUICK_LIMIT_MS = 3000 * SLOW;
+const QUICK_LIMIT_MS = 8000 * SLOW; // a stalled client is closed after 10 s
 const RID_OF_MS = 40_000 * SLOW;
 const MEMORY_LIMIT_KB = 120_000;
 

@@ -17,7 +17,7 @@ const STOPPED_MS = rounds(6000, 30_000);
 const FAT_BYTES = 50_000;
 const FAT_ROWS = 40;
 const FAT_TRANSACTIONS = 16;
-const DELAY_MAX_MS = 2000 * SLOW;
+const DELAY_MAX_MS = 5000 * SLOW;
 const GROWTH_MAX_KB = 40_000;
 
 describe('five clients stopped among fifty', () => {

@@ -262,9 +262,58 @@ static bool take_flag(int argc, char **argv, int *at, struct texts *texts, char 
 	return true;
 }
 
+/* A flag of the subcommand tail; false: it is none, or *error. */
+static bool take_tail_flag(int argc, char **argv, int *at, struct config_tail *tail, char **error)
+{
+	const char *flag = argv[*at];
+
+	if (strcmp(flag, "--json") == 0)
+		tail->json = true;
+	else if (strcmp(flag, "--snapshot") == 0)
+		tail->snapshot = true;
+	else if (strncmp(flag, "--since=", 8) == 0)
+		tail->since = flag + 8;
+	else if (strcmp(flag, "--since") == 0 && *at + 1 < argc)
+		tail->since = argv[++*at];
+	else if (strcmp(flag, "--since") == 0)
+		return complain(error, "--since needs a value: a cursor such as 6f3a91c2-1042, or a time such as 10min");
+	else
+		return false;
+	return true;
+}
+
+static bool is_tail_used(const struct config_tail *tail)
+{
+	return tail->since != NULL || tail->snapshot || tail->json;
+}
+
+/* What stands behind the flags: a subcommand, or nothing. */
+static bool take_command(int argc, char **argv, int at, const struct config_tail *tail, enum config_command *command,
+                         int *rest, char **error)
+{
+	*rest = argc;
+	if (at < argc && strcmp(argv[at], "--") == 0)
+		at++;
+	if (at < argc && strcmp(argv[at], "tail") == 0) {
+		*command = COMMAND_TAIL;
+		*rest = at + 1;
+		if (*rest < argc && strcmp(argv[*rest], "--") == 0)
+			++*rest;
+		return *rest < argc || complain(error, "tail needs a channel: tail CHANNEL...");
+	}
+	if (is_tail_used(tail))
+		return complain(error, "--since, --snapshot and --json are for: tail CHANNEL...");
+	if (at < argc && strcmp(argv[at], "doctor") == 0) {
+		*command = COMMAND_DOCTOR;
+		at++;
+	}
+	return at == argc ||
+	       complain(error, "unexpected argument: %.80s (want flags, and doctor or tail CHANNEL...)", argv[at]);
+}
+
 /* Reads the command line; of `tail`, moves the channels to the end. */
-static bool take_arguments(int argc, char **argv, struct texts *texts, enum config_command *command, int *rest,
-                           char **error)
+static bool take_arguments(int argc, char **argv, struct texts *texts, struct config_tail *tail,
+                           enum config_command *command, int *rest, char **error)
 {
 	char **others = calloc((size_t)argc + 1, sizeof *others);
 	int n_others = 0, to = 1;
@@ -287,6 +336,10 @@ static bool take_arguments(int argc, char **argv, struct texts *texts, enum conf
 			*command = COMMAND_CHECK;
 		else if (strcmp(argv[at], "--print-config") == 0)
 			*command = COMMAND_PRINT_CONFIG;
+		else if (take_tail_flag(argc, argv, &at, tail, error))
+			;
+		else if (*error != NULL)
+			good = false;
 		else if (argv[at][1] != '-')
 			good = complain(error, "no such flag: %.80s (--help lists them)", argv[at]);
 		else
@@ -297,21 +350,7 @@ static bool take_arguments(int argc, char **argv, struct texts *texts, enum conf
 	for (int i = 0; good && i < n_others; i++)
 		argv[to + i] = others[i];
 	free(others);
-	if (!good)
-		return false;
-
-	if (to < argc && strcmp(argv[to], "--") == 0)
-		to++;
-	*rest = argc;
-	if (to == argc)
-		return true;
-	if (strcmp(argv[to], "tail") != 0)
-		return complain(error, "unexpected argument: %.80s (want flags, or: tail CHANNEL...)", argv[to]);
-	*command = COMMAND_TAIL;
-	*rest = to + 1;
-	if (*rest < argc && strcmp(argv[*rest], "--") == 0)
-		++*rest;
-	return *rest < argc || complain(error, "tail needs a channel: tail CHANNEL...");
+	return good && take_command(argc, argv, to, tail, command, rest, error);
 }
 
 /* What holds between settings. */
@@ -345,7 +384,7 @@ static bool collect(struct config *config, int argc, char **argv, char **envp, s
 {
 	struct ini_reader reader = {texts, error};
 
-	if (!take_arguments(argc, argv, texts, command, rest, error))
+	if (!take_arguments(argc, argv, texts, &config->tail, command, rest, error))
 		return false;
 	take_environment(envp, texts);
 	if (!take_value(config, (size_t)(setting_find("config", 6) - settings), texts, error))

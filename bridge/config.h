@@ -17,6 +17,12 @@ struct list {
 	size_t n;
 };
 
+/* What belongs to the subcommand tail alone, and is no setting; since is borrowed from argv, NULL: from now on. */
+struct config_tail {
+	const char *since;
+	bool snapshot, json;
+};
+
 struct config {
 	char *dsn;
 	struct list listen; /* "127.0.0.1:8090", "[::1]:8090", "unix:/path", checked */
@@ -38,10 +44,19 @@ struct config {
 	int64_t db_connections;
 	int64_t heartbeat_ms, idle_auth_ms, drain_ms;
 	char *log_level, *log_format;
+	struct config_tail tail;
 	struct config_origin *origins; /* where each value came from; config.c's */
 };
 
-enum config_command { COMMAND_RUN, COMMAND_HELP, COMMAND_VERSION, COMMAND_PRINT_CONFIG, COMMAND_CHECK, COMMAND_TAIL };
+enum config_command {
+	COMMAND_RUN,
+	COMMAND_HELP,
+	COMMAND_VERSION,
+	COMMAND_PRINT_CONFIG,
+	COMMAND_CHECK,
+	COMMAND_DOCTOR,
+	COMMAND_TAIL
+};
 
 /*
  * Reads flags, environment and the INI file into a new config. NULL: *error is one line that names the setting, its source and what would be right

@@ -34,17 +34,26 @@ static void print_wrapped(FILE *out, const char *text, int column)
 
 void config_print_help(FILE *out)
 {
-	fputs("livefeed-bridge " LIVEFEED_VERSION ": committed changes of a PostgreSQL database, live to browsers\n\n"
-	      "Usage:\n"
-	      "  livefeed-bridge [FLAG]...                   serve\n"
-	      "  livefeed-bridge [FLAG]... --check           verify config, keys, database and extension, and exit\n"
-	      "  livefeed-bridge [FLAG]... --print-config    show what is in force and where it came from, and exit\n"
-	      "  livefeed-bridge [FLAG]... tail CHANNEL...   print a channel's frames, with the database's rights\n"
-	      "  livefeed-bridge --help | --version\n\n"
-	      "A flag counts before its environment variable, that before the INI file (--config), that before the "
-	      "default.\n\n"
-	      "Settings:\n",
-	      out);
+	fputs(
+		"livefeed-bridge " LIVEFEED_VERSION ": committed changes of a PostgreSQL database, live to browsers\n\n"
+		"Usage:\n"
+		"  livefeed-bridge [FLAG]...                   serve\n"
+		"  livefeed-bridge [FLAG]... --check           verify config, keys, database and extension, and exit\n"
+		"  livefeed-bridge [FLAG]... --print-config    show what is in force and where it came from, and exit\n"
+		"  livefeed-bridge [FLAG]... doctor            a page of advice: what is wrong, what it means, what cures it\n"
+		"  livefeed-bridge [FLAG]... tail CHANNEL...   print what channels bring, with the database's rights\n"
+		"  livefeed-bridge --help | --version\n\n"
+		"tail: frames as a client would get them, until Ctrl-C; coloured in a terminal (not with NO_COLOR), else a "
+		"line\n"
+		"of JSON each. No right is asked for but those of the database's role.\n"
+		"  --since CURSOR or TIME      from there on: 6f3a91c2-1042, or 10min for the last ten minutes\n"
+		"  --snapshot                  first what the channel holds now\n"
+		"  --json                      lines of JSON in a terminal, too\n\n"
+		"doctor: exit status 0 where nothing is wrong, 3 with warnings, 1 with problems.\n\n"
+		"A flag counts before its environment variable, that before the INI file (--config), that before the "
+		"default.\n\n"
+		"Settings:\n",
+		out);
 	for (size_t i = 0; i < n_settings; i++) {
 		char name[SETTING_NAME_MAX_BYTES], line[128];
 		int column = fprintf(out, "  --%s %s ", settings[i].flag, settings[i].argument);

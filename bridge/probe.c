@@ -24,6 +24,7 @@ enum probe_outcome probe_explain(struct probe *probe, const char *what, const PG
 		snprintf(probe->why, sizeof probe->why,
 		         "%s: %s; give the bridge's role what it needs: SELECT livefeed.grant_bridge('ROLE')", what,
 		         connection_error(result));
+		snprintf(probe->cure, sizeof probe->cure, "SELECT livefeed.grant_bridge(%s);", probe->role);
 		return PROBE_UNUSABLE;
 	}
 	if (strncmp(state, "42", 2) == 0 || strcmp(state, "3F000") == 0) {
@@ -61,6 +62,8 @@ static void versioned(struct connection *connection, PGresult *result, void *arg
 		"the extension livefeed of database \"%s\" writes log version %d, this bridge reads version %d: upgrade the %s",
 		probe->database, version, LIVEFEED_LOG_VERSION,
 		version > LIVEFEED_LOG_VERSION ? "bridge" : "extension (ALTER EXTENSION livefeed UPDATE)");
+	snprintf(probe->cure, sizeof probe->cure, "%s",
+	         version > LIVEFEED_LOG_VERSION ? "" : "ALTER EXTENSION livefeed UPDATE;");
 	end(probe, PROBE_UNUSABLE);
 }
 
@@ -94,6 +97,7 @@ static void checked(struct connection *connection, PGresult *result, void *arg)
 		return;
 	}
 	keep(probe->database, sizeof probe->database, rows_text(result, 0, 2));
+	keep(probe->role, sizeof probe->role, rows_text(result, 0, 3));
 	keep(probe->extension, sizeof probe->extension, rows_text(result, 0, 1));
 	if (rows_bool(result, 0, 0)) {
 		snprintf(probe->why, sizeof probe->why,
@@ -102,12 +106,14 @@ static void checked(struct connection *connection, PGresult *result, void *arg)
 	} else if (!rows_text(result, 0, 1).bytes) {
 		snprintf(probe->why, sizeof probe->why, "database \"%s\" has no extension livefeed: CREATE EXTENSION livefeed",
 		         probe->database);
+		snprintf(probe->cure, sizeof probe->cure, "CREATE EXTENSION livefeed;");
 		end(probe, PROBE_UNUSABLE);
 	} else if (is_before(probe->extension, PROBE_SQL_SINCE)) {
 		snprintf(
 			probe->why, sizeof probe->why,
 			"the extension livefeed of database \"%s\" is %s, this bridge needs %s: ALTER EXTENSION livefeed UPDATE",
 			probe->database, probe->extension, PROBE_SQL_SINCE);
+		snprintf(probe->cure, sizeof probe->cure, "ALTER EXTENSION livefeed UPDATE;");
 		end(probe, PROBE_UNUSABLE);
 	} else {
 		connection_query(connection, "SELECT livefeed.log_version()", 0, NULL, true, PROBE_TIMEOUT_MS, versioned,
@@ -120,10 +126,11 @@ void probe_start(struct probe *probe, struct connection *connection, probe_done 
 	probe->done = done;
 	probe->arg = arg;
 	probe->why[0] = '\0';
+	probe->cure[0] = '\0';
 	connection_query(
 		connection,
 		"SELECT pg_catalog.pg_is_in_recovery(), "
 		"(SELECT extversion FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'livefeed'), "
-		"pg_catalog.current_database()",
+		"pg_catalog.current_database(), pg_catalog.quote_literal(current_user)",
 		0, NULL, true, PROBE_TIMEOUT_MS, checked, probe);
 }

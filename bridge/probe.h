@@ -9,6 +9,7 @@
 #include "connection.h"
 
 #define PROBE_WHY_MAX 512
+#define PROBE_CURE_MAX 192
 
 enum probe_outcome {
 	PROBE_OK,
@@ -23,7 +24,8 @@ struct probe { /* lives as long as the asking */
 	probe_done done; /* not called when the connection is lost */
 	void *arg;
 	char why[PROBE_WHY_MAX]; /* one line, unless PROBE_OK */
-	char database[64], extension[32];
+	char cure[PROBE_CURE_MAX]; /* the statement that cures it; "": there is none */
+	char database[64], extension[32], role[160]; /* role: as a literal */
 };
 
 void probe_start(struct probe *probe, struct connection *connection, probe_done done, void *arg);

@@ -8,11 +8,11 @@ import path from 'node:path';
 import { ROOT } from './cluster.mjs';
 import { until, within, SLOW, DEADLINE_MS } from './wait.mjs';
 
-const PROGRAM = process.env.LIVEFEED_TEST_BRIDGE ?? path.join(ROOT, 'bridge/livefeed-bridge');
+export const PROGRAM = process.env.LIVEFEED_TEST_BRIDGE ?? path.join(ROOT, 'bridge/livefeed-bridge');
 const WRAPPER = (process.env.LIVEFEED_TEST_WRAPPER ?? '').split(' ').filter(Boolean);
 
 /** The environment of a bridge: ours without what would configure it. */
-function cleanEnvironment(extra = {}) {
+export function cleanEnvironment(extra = {}) {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PG|LIVEFEED_)/.test(name)));
   env.ASAN_OPTIONS = 'detect_leaks=1:exitcode=99:abort_on_error=0';
   env.UBSAN_OPTIONS = 'halt_on_error=1:exitcode=99:print_stacktrace=1';

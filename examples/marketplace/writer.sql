@@ -1,30 +1,55 @@
--- A second of the marketplace: the partner moves along his way, and now and then
--- somebody says or orders something.
+-- A second of the marketplace: orders are fetched and brought, their partners move
+-- along the way, and now and then somebody orders something or says something.
+
+-- One step from the kitchen (0.1, 0.1) to the door (0.9, 0.9): east, north, east, north.
+CREATE FUNCTION step_along(at order_locations, OUT lat double precision, OUT lng double precision) LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN (at.lng >= 0.5 AND at.lat < 0.5) OR at.lng >= 0.9 THEN least(at.lat + 0.04, 0.9) ELSE at.lat END,
+           CASE WHEN (at.lng < 0.5 AND at.lat < 0.5) OR (at.lat >= 0.5 AND at.lng < 0.9) THEN least(at.lng + 0.04, 0.9) ELSE at.lng END
+$$;
+
+CREATE FUNCTION bring(due orders) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    at   order_locations := (SELECT l FROM order_locations l WHERE l.order_id = due.id);
+    next record;
+BEGIN
+    IF due.status = 'Accepted' THEN
+        PERFORM set_location(due.id, 0.1, 0.1);
+        IF random() < 0.1 THEN
+            PERFORM set_status(due.id, due.partner_id, 'Picked Up');
+            PERFORM say(due.id, due.partner_id, (ARRAY['Got it, see you soon', 'It smells good', 'Is the bell working?'])[1 + floor(random() * 3)]);
+        END IF;
+    ELSIF at.lat >= 0.9 THEN
+        PERFORM set_status(due.id, due.partner_id, 'Delivered');
+        RETURN format('order %s is delivered', due.id);
+    ELSE
+        SELECT * INTO next FROM step_along(at);
+        PERFORM set_location(due.id, next.lat, next.lng);
+    END IF;
+    RETURN format('order %s moves', due.id);
+END $$;
 
 CREATE FUNCTION make_a_change() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-    due    orders;
-    at     double precision := extract(epoch FROM clock_timestamp()) / 40;
-    turn   double precision := at - floor(at);                     -- 0 to 1: from the kitchen to the door
-    dice   integer := floor(random() * 30);
+    due  orders;
+    what text := 'nothing is on its way';
+    dish text := (SELECT m.what FROM menu m ORDER BY random() LIMIT 1);
 BEGIN
-    FOR due IN SELECT * FROM orders WHERE status IN ('Accepted', 'Picked Up') LOOP
-        -- along the streets: east, north, east, north
-        PERFORM set_location(due.id,
-            0.1 + 0.8 * (greatest(0, least(turn, 0.5) - 0.25) + greatest(0, turn - 0.75)) * 2,
-            0.1 + 0.8 * (least(turn, 0.25) + greatest(0, least(turn, 0.75) - 0.5)) * 2);
+    FOR due IN SELECT * FROM orders WHERE status IN ('Accepted', 'Picked Up') ORDER BY id LOOP
+        what := bring(due);
     END LOOP;
-    IF dice = 0 AND (SELECT count(*) FROM orders WHERE status = 'Placed') < 4 AND (SELECT balance FROM wallets WHERE user_id = 2) > 20 THEN
-        RETURN format('Cole orders: %s', place_order(2, (ARRAY['Ramen', 'Salad', 'Curry', 'Burger'])[1 + floor(random() * 4)], 12.00));
-    ELSIF dice = 1 THEN
+    -- The wallets are filled in time, and Paul is not idle for long.
+    PERFORM top_up(user_id, 50) FROM wallets WHERE balance < 20;
+    IF NOT EXISTS (SELECT FROM orders WHERE partner_id = 11 AND status IN ('Accepted', 'Picked Up')) AND random() < 0.2 THEN
+        PERFORM assign(coalesce((SELECT min(id) FROM orders WHERE status = 'Placed' AND customer_id = 1), place_order(1, dish)), 11);
+        RETURN 'Cora orders, Paul brings it';
+    ELSIF random() < 0.05 AND (SELECT count(*) FROM orders WHERE status = 'Placed') < 4 THEN
+        RETURN format('Cole orders: order %s', place_order(2, dish));
+    ELSIF random() < 0.04 THEN
         PERFORM notify_user(1, (ARRAY['Coupon: 10% today', 'Rate your last order', 'New kitchen nearby'])[1 + floor(random() * 3)]);
         RETURN 'news for Cora';
-    ELSIF dice = 2 THEN
-        UPDATE orders SET eta = now() + interval '1 min' * (3 + floor(random() * 20)) WHERE id = 1 AND status IN ('Accepted', 'Picked Up');
+    ELSIF random() < 0.05 THEN
+        UPDATE orders SET eta = now() + interval '1 min' * (3 + floor(random() * 20)) WHERE partner_id = 11 AND status IN ('Accepted', 'Picked Up');
         RETURN 'another ETA';
-    ELSIF dice = 3 THEN
-        PERFORM top_up(2, 20);
-        RETURN 'Cole tops up';
     END IF;
-    RETURN 'the partner moves';
+    RETURN what;
 END $$;

@@ -92,7 +92,10 @@ END $$;
 CREATE FUNCTION review(workflow integer, who text, verdict text, remarks text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM act_as(who);
-    UPDATE workflows SET status = verdict, reviewed_by = who, comments = remarks WHERE id = workflow;
+    UPDATE workflows SET status = verdict, reviewed_by = who, comments = remarks WHERE id = workflow AND status = 'In Review';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this plan was decided already';
+    END IF;
 END $$;
 
 CREATE FUNCTION select_one(variant integer, who text) RETURNS void LANGUAGE plpgsql AS $$
@@ -154,6 +157,9 @@ END $$;
 CREATE FUNCTION generate_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM must_be('planner', (args->>'school')::integer);
+    IF coalesce(args->>'title', '') = '' THEN
+        RAISE EXCEPTION 'a plan needs a title';
+    END IF;
     RETURN jsonb_build_object('job', start_job((args->>'school')::integer, livefeed.current_user_id(), args->>'title'));
 END $$;
 

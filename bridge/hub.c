@@ -226,6 +226,8 @@ static void restart_channel(struct channel *channel, void *arg)
 			if (replay->page != NULL)
 				page_unref(hub, replay->page);
 			replay->page = NULL;
+		} else if (replay != NULL && subscription_is_merged(subscription)) {
+			replay_reset(replay, head);
 		} else {
 			replay_drop(subscription);
 		}
@@ -244,6 +246,9 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 	hub->restarts++;
 	hub->authority_known = false; /* control events may have been missed */
 	page_forget(hub, true);
+	for (struct session *session = hub->sessions; session != NULL; session = session->next)
+		if (session->transport->merged)
+			session_restarted(session);
 	struct restart restart = {hub, reason != NULL ? reason : "epoch"};
 	route_each(hub->route, (struct text){NULL, 0}, restart_channel, &restart);
 }

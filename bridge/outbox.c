@@ -177,6 +177,8 @@ static void close_gaps(struct session *session, struct frame *const *frames, uin
 		session->ring[(session->first + i) & (session->capacity - 1)] = frames[i];
 	if (session->n_frames == 0)
 		session->lagging = false;
+	if (session->n_frames == 0 && session->transport->merged)
+		session_passed(session);
 	if (session->n_blocked > 0)
 		replay_unblock(session);
 }
@@ -208,6 +210,8 @@ void session_sent(struct session *session, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct frame *frame = session->ring[session->first];
 		session->first = (session->first + 1) & (session->capacity - 1);
+		if (frame->id != 0)
+			session->passed_id = frame->id;
 		uncount(session, frame);
 		frame_unref(frame);
 	}
@@ -215,6 +219,8 @@ void session_sent(struct session *session, size_t n)
 	session->progress_ms = session->hub->now_ms;
 	if (session->n_frames == 0)
 		session->lagging = false;
+	if (session->n_frames == 0 && session->transport->merged)
+		session_passed(session);
 	metrics.frames_sent += n;
 	if (session->n_frames == 0 && session->capacity > OUTBOX_KEEP_SLOTS)
 		outbox_clear(session); /* a burst's ring is not kept */

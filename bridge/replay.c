@@ -6,7 +6,8 @@
  *   - when the outbox is half full it is BLOCKED, until the client has taken most of it: a replay never fills the bound by itself;
  *   - a position that the history has let go of meanwhile goes on from the log;
  *   - one that begins with a snapshot stands still until that is here (snapshot.c), and sends it first;
- *   - at the end of the history the subscription is live, in the same turn of the loop, so that no event falls between.
+ *   - at the end of the history the subscription is live, in the same turn of the loop, so that no event falls between;
+ *   - of a merged session it stands at each event, and at the end, until the others are as far (merge.c).
  * Work is counted in rough nanoseconds: a pump is short however much there is to do.
  */
 #include <stdlib.h>
@@ -46,6 +47,13 @@ static void list_append(struct replay_list *list, struct replay *replay)
 	list->n++;
 }
 
+static void drop_found(struct replay *replay)
+{
+	if (replay->found != NULL)
+		event_unref(replay->found);
+	replay->found = NULL;
+}
+
 void replay_move(struct hub *hub, struct replay *replay, enum replay_state state)
 {
 	struct session *session = replay->subscription->session;
@@ -61,6 +69,8 @@ void replay_move(struct hub *hub, struct replay *replay, enum replay_state state
 		hub->pages_due = true;
 	if (state == REPLAY_SNAPSHOT)
 		hub->snapshots_due = true;
+	if (state != REPLAY_MERGING)
+		drop_found(replay);
 	list_remove(&hub->replays[replay->state], replay);
 	replay->state = (uint8_t)state;
 	list_append(&hub->replays[state], replay);
@@ -98,7 +108,7 @@ bool replay_hold(struct subscription *subscription)
 	/* One that is being asked for is judged by what is right when the answer comes. */
 	if (replay->state != REPLAY_CHECKING)
 		replay_move(hub, replay, REPLAY_HELD);
-	return true;
+	return !subscription_is_merged(subscription) || merge_hold(subscription->session);
 }
 
 bool replay_lag(struct session *session, int64_t after)
@@ -150,6 +160,7 @@ void replay_drop(struct subscription *subscription)
 	list_remove(&hub->replays[replay->state], replay);
 	if (replay->recheck != NULL)
 		replay->recheck->replay = NULL;
+	drop_found(replay);
 	drop_page(hub, replay);
 	snapshot_let_go(replay);
 	subscription->replay = NULL;
@@ -178,6 +189,15 @@ void replay_advance(struct hub *hub)
 	}
 }
 
+void replay_reset(struct replay *replay, int64_t head)
+{
+	struct hub *hub = replay->subscription->session->hub;
+	drop_page(hub, replay);
+	replay->after = head;
+	replay->elder = false;
+	replay_move(hub, replay, REPLAY_READY);
+}
+
 void replay_lose(struct replay *replay, const char *reason)
 {
 	struct subscription *subscription = replay->subscription;
@@ -185,7 +205,10 @@ void replay_lose(struct replay *replay, const char *reason)
 	metrics.resumes[METRIC_RESUME_RESYNC]++;
 	session_reply(subscription->session,
 	              resync_frame(subscription->channel, history_epoch(history), history_head(history), reason));
-	replay_drop(subscription);
+	if (subscription_is_merged(subscription))
+		replay_reset(replay, history_head(history));
+	else
+		replay_drop(subscription);
 }
 
 bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page)
@@ -204,7 +227,7 @@ bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page)
  * Half of the bound is the replay's, the other half is for what comes live meanwhile. While much waits in all outboxes together, a
  * replay gets little at a time: thousands that do not read cannot have thousands of halves. An empty outbox takes anything.
  */
-static bool has_room(const struct session *session, size_t len)
+bool replay_has_room(const struct session *session, size_t len)
 {
 	uint64_t most = (uint64_t)session->hub->limits.max_queue_bytes / 2;
 	if (most > REPLAY_THIN_BYTES && session->hub->queued_bytes > REPLAYS_QUEUED_MAX_BYTES)
@@ -212,43 +235,72 @@ static bool has_room(const struct session *session, size_t len)
 	return session->n_frames == 0 || session->queued_bytes + len <= most;
 }
 
-/* One event of the past, if it is for this subscription. False: no room for it now. */
-static bool replay_event(struct hub *hub, struct replay *replay, const struct feed *feed, const struct event *event,
-                         const char *epoch, int64_t *budget_ns)
+enum concern replay_concern(struct hub *hub, struct subscription *subscription, const struct feed *feed,
+                            const struct event *event, bool *by_parent)
 {
-	const size_t tail_bytes = 64; /* what a frame adds to body and name, at most */
-	struct subscription *subscription = replay->subscription;
-	struct session *session = subscription->session;
 	const struct channel *channel = subscription->channel;
-	*budget_ns -= EVENT_COST_NS;
+	*by_parent = false;
 	bool lost = event_is_transient_lost(event) && feed_is_lossy(feed, channel->scope);
 	if (((event->flags & EVENT_CONTROL) && !lost) ||
 	    (subscription->seen != NULL && subscription_has_seen(subscription, event)))
-		return true;
-	if (lost || (event->flags & EVENT_RESYNC)) {
-		if (!lost && !text_equal(event->feed, channel->feed) &&
-		    !(channel->scope == SCOPE_ROW && text_equal(event->parent_feed, channel->feed)))
-			return true;
-		if (!has_room(session, channel->name.len + RESYNC_REASON_MAX_BYTES + tail_bytes))
-			return false;
-		char reason[RESYNC_REASON_MAX_BYTES] = "transient_lost";
-		if (!lost)
-			resync_reason(event, reason);
-		session_reply(session, resync_frame(channel, epoch, event->id, reason));
-		return true;
-	}
-	bool by_parent;
-	if (latest_is_stale(event->latest, event->id) || !event_matches(event, channel, &by_parent))
-		return true;
+		return CONCERN_NONE;
+	if (lost)
+		return CONCERN_LOST;
+	if (event->flags & EVENT_RESYNC)
+		return text_equal(event->feed, channel->feed) ||
+		               (channel->scope == SCOPE_ROW && text_equal(event->parent_feed, channel->feed))
+		           ? CONCERN_RESYNC
+		           : CONCERN_NONE;
+	if (latest_is_stale(event->latest, event->id) || !event_matches(event, channel, by_parent))
+		return CONCERN_NONE;
 	/* As it might have been seen then; that it may be seen now, live delivery and rechecks see to. */
-	if (!by_parent &&
-	    (feed == NULL || !access_may_receive(hub->access, session->principal, feed, channel->scope, event)))
-		return true;
-	if (!has_room(session, event->body.len + channel->name.len + tail_bytes))
-		return false;
-	*budget_ns -= (int64_t)event->body.len / BYTES_PER_NS;
-	session_reply(session, frame_of_event(event, &channel->name, 1));
-	return true;
+	if (!*by_parent && (feed == NULL || !access_may_receive(hub->access, subscription->session->principal, feed,
+	                                                        channel->scope, event)))
+		return CONCERN_NONE;
+	return CONCERN_EVENT;
+}
+
+void replay_send_resync(struct subscription *subscription, const struct event *event, const char *epoch)
+{
+	char reason[RESYNC_REASON_MAX_BYTES] = "transient_lost";
+	if (event->flags & EVENT_RESYNC)
+		resync_reason(event, reason);
+	session_reply(subscription->session, resync_frame(subscription->channel, epoch, event->id, reason));
+}
+
+enum progress {
+	PROGRESS_MORE, /* this source has no more for it, or the budget is spent */
+	PROGRESS_BLOCKED,
+	PROGRESS_FOUND, /* stands at an event */
+	PROGRESS_LIVE
+};
+
+/* One event of the past, if it is for this subscription. MORE: it is dealt with. */
+static enum progress replay_event(struct hub *hub, struct replay *replay, const struct feed *feed, struct event *event,
+                                  const char *epoch, int64_t *budget_ns)
+{
+	struct subscription *subscription = replay->subscription;
+	struct session *session = subscription->session;
+	const struct channel *channel = subscription->channel;
+	bool by_parent;
+	*budget_ns -= EVENT_COST_NS;
+	enum concern concern = replay_concern(hub, subscription, feed, event, &by_parent);
+	if (concern != CONCERN_NONE && subscription_is_merged(subscription)) {
+		replay->after = event->id - 1;
+		replay->found = event_ref(event);
+		return PROGRESS_FOUND;
+	}
+	if (concern == CONCERN_EVENT) {
+		if (!replay_has_room(session, event->body.len + channel->name.len + FRAME_EXTRA_BYTES))
+			return PROGRESS_BLOCKED;
+		*budget_ns -= (int64_t)event->body.len / BYTES_PER_NS;
+		session_reply(session, frame_of_event(event, &channel->name, 1));
+	} else if (concern != CONCERN_NONE) {
+		if (!replay_has_room(session, channel->name.len + RESYNC_REASON_MAX_BYTES + FRAME_EXTRA_BYTES))
+			return PROGRESS_BLOCKED;
+		replay_send_resync(subscription, event, epoch);
+	}
+	return PROGRESS_MORE;
 }
 
 /* The snapshot that it begins with; the events follow from there. False: no room for it now. */
@@ -256,9 +308,10 @@ static bool send_snapshot(struct replay *replay)
 {
 	struct subscription *subscription = replay->subscription;
 	struct snapshot *snapshot = replay->snapshot;
-	if (!has_room(subscription->session, snapshot->frame->len))
+	if (!replay_has_room(subscription->session, snapshot->frame->len))
 		return false;
 	session_send(subscription->session, snapshot->frame);
+	subscription->session->snapshot_queued = subscription->session->transport->merged;
 	subscription_forget_seen(subscription);
 	subscription->seen = seen_ref(snapshot->seen);
 	replay->after = snapshot->after;
@@ -267,31 +320,31 @@ static bool send_snapshot(struct replay *replay)
 	return true;
 }
 
-enum progress {
-	PROGRESS_MORE, /* this source has no more for it, or the budget is spent */
-	PROGRESS_BLOCKED,
-	PROGRESS_LIVE
-};
-
 static enum progress run_page(struct hub *hub, struct replay *replay, const struct feed *feed, int64_t *budget_ns)
 {
 	const struct page *page = replay->page;
 	uint64_t mask = history_mask(replay->subscription->channel->hash);
+	/* The log may be ahead of us. Whose order is that of several channels goes no further than all of them. */
+	bool cut = subscription_is_merged(replay->subscription) && page->up_to > history_head(hub->history);
+	int64_t up_to = cut ? history_head(hub->history) : page->up_to;
 	*budget_ns -= SEEK_COST_NS;
 	for (; replay->page_index<page->n && * budget_ns> 0; replay->page_index++) {
 		*budget_ns -= SCAN_COST_NS;
 		if ((page->filters[replay->page_index] & mask) != mask)
 			continue;
-		const struct event *event = page->events[replay->page_index];
+		struct event *event = page->events[replay->page_index];
 		if (event->id <= replay->after)
 			continue;
-		if (!replay_event(hub, replay, feed, event, page->epoch, budget_ns))
-			return PROGRESS_BLOCKED;
+		if (event->id > up_to)
+			break;
+		enum progress progress = replay_event(hub, replay, feed, event, page->epoch, budget_ns);
+		if (progress != PROGRESS_MORE)
+			return progress;
 		replay->after = event->id;
 	}
-	if (replay->page_index == page->n) {
-		if (page->up_to > replay->after)
-			replay->after = page->up_to;
+	if (replay->page_index == page->n || page->events[replay->page_index]->id > up_to) {
+		if (up_to > replay->after)
+			replay->after = up_to;
 		drop_page(hub, replay);
 	}
 	return PROGRESS_MORE;
@@ -317,9 +370,10 @@ static enum progress run_history(struct hub *hub, struct replay *replay, const s
 		position = next;
 		if (next == limit)
 			continue;
-		const struct event *event = history_at(history, next);
-		if (!replay_event(hub, replay, feed, event, history_epoch(history), budget_ns))
-			return PROGRESS_BLOCKED;
+		struct event *event = history_at(history, next);
+		enum progress progress = replay_event(hub, replay, feed, event, history_epoch(history), budget_ns);
+		if (progress != PROGRESS_MORE)
+			return progress;
 		replay->after = event->id;
 		position++;
 	}
@@ -358,7 +412,12 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 				return;
 		}
 	}
-	if (progress == PROGRESS_LIVE) {
+	if (progress == PROGRESS_FOUND || (progress == PROGRESS_LIVE && subscription_is_merged(subscription))) {
+		if (progress == PROGRESS_LIVE)
+			replay->after = history_head(hub->history);
+		replay_move(hub, replay, REPLAY_MERGING);
+		merge_step(subscription->session);
+	} else if (progress == PROGRESS_LIVE) {
 		replay_drop(subscription);
 	} else if (progress == PROGRESS_BLOCKED) {
 		/* A slow client keeps its page only while all of them together are not too much; else it is read again. */

@@ -128,6 +128,7 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
 	session->opened_s = hub->wall_s;
 	session->rate_at_ms = hub->now_ms;
 	session->rate_credit = rate_burst(&hub->limits);
+	session->passed_id = -1;
 	session->next = hub->sessions;
 	if (hub->sessions != NULL)
 		hub->sessions->prev = session;
@@ -258,19 +259,6 @@ static bool take_credit(struct session *session)
 	return true;
 }
 
-/* All live subscriptions have been sent everything up to here. */
-static int64_t covering_id(const struct session *session)
-{
-	int64_t head = history_head(session->hub->history);
-	int64_t covered = INT64_MAX;
-	for (const struct subscription *s = session->subscriptions; s != NULL; s = s->next) {
-		int64_t sent = s->replay != NULL ? s->replay->after : head;
-		if (sent < covered)
-			covered = sent;
-	}
-	return attempts_position(session, covered == INT64_MAX ? head : covered);
-}
-
 static void receive_open(struct session *session, const struct message *message)
 {
 	struct hub *hub = session->hub;
@@ -289,7 +277,7 @@ static void receive_open(struct session *session, const struct message *message)
 		break;
 	case MESSAGE_PING:
 		session_reply(session,
-		              message_pong(message->ref, history_epoch(hub->history), covering_id(session), hub->live));
+		              message_pong(message->ref, history_epoch(hub->history), session_position(session), hub->live));
 		break;
 	}
 }

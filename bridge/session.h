@@ -135,6 +135,12 @@ struct session_transport {
 	 */
 	void (*wake)(struct session *session, void *connection);
 	bool once; /* a session for each request: what a user may do a second is counted over all of his */
+	/*
+	 * Its client has one cursor for all channels (session_cursor). Events leave in growing id over all of them, in replays as well:
+	 * live ones wait until every replay and snapshot of the session is done, and one that is for several channels is one frame.
+	 * Only a subscribe with an older `since` that comes later goes back.
+	 */
+	bool merged;
 };
 
 /* ---- the hub */
@@ -225,6 +231,15 @@ size_t session_output(struct session *session, struct frame **frames, size_t max
 /* The first n of them are on their way: dropped from the outbox. */
 void session_sent(struct session *session, size_t n);
 bool session_has_output(const struct session *session);
+/*
+ * Of a merged transport: the cursor that covers all subscriptions of a client that has been given the first n frames of the outbox,
+ * and what was sent before. With all of them (n is session_output's, and it gave less than max) it is exact; in between it is
+ * the last event's. -1, or false: none at present, the client keeps the one it has. So it is until a snapshot
+ * has been sent, or a subscribe is answered that begins before it; and for frames of a history that is over.
+ */
+#define CURSOR_MAX_BYTES 40
+int64_t session_covered(const struct session *session, size_t n);
+bool session_cursor(const struct session *session, size_t n, char to[CURSOR_MAX_BYTES]);
 /* 0: not closing, else the code to close with once the outbox is empty. *reason: text of the close frame. */
 int session_closing(const struct session *session, const char **reason);
 

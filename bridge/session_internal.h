@@ -1,6 +1,6 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
- * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, page.c, call.c, snapshot.c, presence.c.
+ * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, merge.c, page.c, call.c, snapshot.c, presence.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -49,6 +49,7 @@
 #define VOUCHED_MS 1000
 #define REPLAYS_QUEUED_MAX_BYTES (64u << 20)
 #define REPLAY_THIN_BYTES 16384
+#define FRAME_EXTRA_BYTES 64 /* what a frame adds to body and names, at most */
 #define RECHECKS_IN_FLIGHT_MAX 16
 #define SNAPSHOTS_IN_FLIGHT_MAX 4
 #define SNAPSHOTS_PER_SESSION_MAX 2 /* in flight on its behalf, or waiting for room in its outbox */
@@ -140,6 +141,7 @@ struct session {
 	uint32_t node; /* deliver.c: which set of channels, while mark is the current event */
 	uint64_t queued_bytes;
 	uint64_t mark;
+	int64_t passed_id; /* merged: what covered it when the transport took a frame; -1: not known */
 
 	int64_t opened_ms, opened_s; /* the latter by the wall clock */
 	int64_t progress_ms; /* when the transport last took a frame, or the outbox began to fill */
@@ -162,6 +164,8 @@ struct session {
 	bool releasing; /* its held messages are being handled */
 	bool calling; /* its calls are being begun */
 	bool noted, told; /* the database is to be told of it; was */
+	bool uncovered; /* merged: frames of a history that is over are in the outbox */
+	bool snapshot_queued; /* merged: a snapshot is in the outbox */
 };
 
 enum replay_state {
@@ -174,6 +178,7 @@ enum replay_state {
 	REPLAY_DOUBTED, /* the session's rights are being asked for */
 	REPLAY_SNAPSHOT, /* its snapshot has to be asked for */
 	REPLAY_SNAPPING, /* ... and is being asked for */
+	REPLAY_MERGING, /* stands at its next event, or at the end, until those of the others are as far (merge.c) */
 	REPLAY_STATES
 };
 
@@ -184,6 +189,7 @@ struct replay {
 	struct request *recheck; /* in flight */
 	struct request *snapping; /* in flight; only compared */
 	struct snapshot *snapshot; /* the first thing to be sent; NULL: none, or not here yet */
+	struct event *found; /* MERGING: its next event, a reference; NULL: it is at the end of the history */
 	int64_t wants_ms; /* since when it wants one */
 	int64_t after;
 	uint32_t page_index;
@@ -549,10 +555,37 @@ void replay_unblock(struct session *session);
 /* The history reached head. */
 void replay_advance(struct hub *hub);
 bool replay_pump(struct hub *hub);
+/* How an event of the past concerns a subscription. */
+enum concern { CONCERN_NONE, CONCERN_RESYNC, CONCERN_LOST, CONCERN_EVENT };
+enum concern replay_concern(struct hub *hub, struct subscription *subscription, const struct feed *feed,
+                            const struct event *event, bool *by_parent);
+/* Of concern RESYNC or LOST. */
+void replay_send_resync(struct subscription *subscription, const struct event *event, const char *epoch);
+bool replay_has_room(const struct session *session, size_t len);
+/* The history begins anew at head, and so does what it has not sent. */
+void replay_reset(struct replay *replay, int64_t head);
 /* The log cannot give what it needs: told, and live from the head. */
 void replay_lose(struct replay *replay, const char *reason);
 /* Goes on with that page. False: it is none of its history, the replay was lost. */
 bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page);
+
+/* ---- merge.c */
+/* Is its order that of all its session's channels? */
+bool subscription_is_merged(const struct subscription *subscription);
+/* A subscription of a merged session is not live any more, or one is to come that will begin before the head: nor are the others. False: out of memory. */
+bool merge_hold(struct session *session);
+/* This one is new, with a replay or without. False: out of memory. */
+bool merge_join(struct subscription *subscription);
+/* Something that others may have waited for is over. */
+void merge_kick(struct session *session);
+/* A replay has come to stand: goes on if all do. */
+void merge_step(struct session *session);
+/* All live subscriptions have been sent everything up to here. */
+int64_t session_position(const struct session *session);
+/* The outbox is empty. */
+void session_passed(struct session *session);
+/* The history began anew. */
+void session_restarted(struct session *session);
 
 /* ---- snapshot.c */
 /* The subscription is new: its stream begins with a snapshot. False: out of memory. */

@@ -145,6 +145,7 @@ void subscription_end(struct subscription *subscription, struct frame *frame)
 	session->n_subscriptions--;
 	presence_note(session);
 	free(subscription);
+	merge_kick(session);
 }
 
 static struct frame *unsubscribed_frame(const char *ref, struct text channel, const char *reason)
@@ -211,6 +212,7 @@ static void attempt_end(struct request *attempt)
 		link = &(*link)->next;
 	*link = attempt->next;
 	session->n_attempts--;
+	merge_kick(session);
 	struct deferred *deferred = attempt->deferred_first;
 	attempt->deferred_first = NULL;
 	if (deferred != NULL)
@@ -556,10 +558,12 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 	                                                      attempt->since.id, 1, NULL)
 	                                 : message_subscribed(attempt->ref, attempt->channel, epoch, head,
 	                                                      attempt->has_since ? 0 : -1, attempt->refused));
+	if (recovered && attempt->since.id < session->passed_id)
+		session->passed_id = attempt->since.id;
 	bool elder = recovered && strcmp(attempt->since.epoch, epoch) != 0;
 	if ((feed->query != NULL && !value_join(subscription, catalog_query(hub->catalog, name->feed))) ||
 	    (recovered && attempt->since.id != head && !replay_start(subscription, attempt->since.id, elder)) ||
-	    (attempt->snapshot && !recovered && !snapshot_want(subscription)))
+	    (attempt->snapshot && !recovered && !snapshot_want(subscription)) || !merge_join(subscription))
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 	attempt_end(attempt);
 }
@@ -636,6 +640,8 @@ void session_subscribe(struct session *session, const char *ref, const char *cha
 	attempt->next = session->attempts;
 	session->attempts = attempt;
 	session->n_attempts++;
+	if ((snapshot || since != NULL) && !merge_hold(session))
+		session_shut(session, CLOSE_INTERNAL, "out of memory");
 	attempt_judge(attempt);
 }
 

@@ -16,6 +16,7 @@
 
 #include "access.h"
 #include "channel.h"
+#include "event_names.h"
 #include "jsontext.h"
 #include "query.h"
 
@@ -39,6 +40,7 @@ struct definitions {
 	size_t n_commands, commands_capacity;
 	struct query **queries;
 	size_t n_queries, queries_capacity;
+	struct event_names event_names;
 	uint32_t *table; /* index into feeds, plus 1; 0: free */
 	size_t table_size; /* a power of two, at least twice n_feeds */
 };
@@ -88,6 +90,7 @@ static void definitions_clear(struct definitions *definitions)
 	for (size_t i = 0; i < definitions->n_queries; i++)
 		query_unref(definitions->queries[i]);
 	free(definitions->queries);
+	event_names_free(&definitions->event_names);
 	free(definitions->feeds);
 	free(definitions->paths);
 	free(definitions->table);
@@ -333,6 +336,16 @@ bool catalog_load_command(struct catalog_load *load, struct text name, const str
 	}
 	definitions->commands[definitions->n_commands++] = command;
 	return true;
+}
+
+bool catalog_load_event_name(struct catalog_load *load, struct text source, struct text action, struct text event)
+{
+	return event_names_add(&load->definitions.event_names, source, action, event);
+}
+
+const struct event_names *catalog_event_names(const struct catalog *catalog)
+{
+	return &catalog->current.event_names;
 }
 
 /* There are few. */

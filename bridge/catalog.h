@@ -45,6 +45,8 @@ bool catalog_load_feed(struct catalog_load *load, const struct feed *feed);
 /* Takes the reference, on failure too. */
 bool catalog_load_query(struct catalog_load *load, struct query *query);
 bool catalog_load_path(struct catalog_load *load, struct text path, const struct text *channels, size_t n_channels);
+/* Of livefeed.socketio_event; action without bytes: all. */
+bool catalog_load_event_name(struct catalog_load *load, struct text source, struct text action, struct text event);
 bool catalog_load_command(struct catalog_load *load, struct text name, const struct text *roles, size_t n_roles);
 /* Makes the load current and frees it; pointers to former feeds and paths become invalid. */
 void catalog_load_commit(struct catalog *catalog, struct catalog_load *load);
@@ -53,12 +55,17 @@ void catalog_load_abort(struct catalog_load *load);
 /* NULL: no such feed. Valid until the next commit. */
 const struct feed *catalog_feed(const struct catalog *catalog, struct text name);
 const struct command *catalog_command(const struct catalog *catalog, struct text name);
+struct event_names; /* event_names.h */
+const struct event_names *catalog_event_names(const struct catalog *catalog);
 struct query *catalog_query(const struct catalog *catalog, struct text name);
 /* Of the feed or query of that name: who may subscribe. */
 const struct feed *catalog_rules(const struct catalog *catalog, struct text name);
 /* The feed whose rule decides over the row of a row channel; NULL: it is gone. */
 const struct feed *catalog_row_feed(const struct catalog *catalog, const struct feed *rules);
 bool catalog_is_loaded(const struct catalog *catalog);
+
+/* The path of the namespace of Socket.IO "/" or, with that behind it, "/NAME": its channels are those of an exposed path. */
+#define CATALOG_NAMESPACE_PATH "/socket.io"
 
 struct principal;
 /*

@@ -94,6 +94,16 @@ static bool take_commands(struct slot *slot, PGresult *result)
 	return definitions_take_commands(slot->database->load, result);
 }
 
+static bool take_namespaces(struct slot *slot, PGresult *result)
+{
+	return definitions_take_namespaces(slot->database->load, result);
+}
+
+static bool take_event_names(struct slot *slot, PGresult *result)
+{
+	return definitions_take_event_names(slot->database->load, result);
+}
+
 static bool take_keys(struct slot *slot, PGresult *result)
 {
 	return definitions_take_keys(slot->database->access, result);
@@ -132,6 +142,8 @@ static const struct step {
 	{"reading livefeed.feeds", DEFINITIONS_FEEDS_SQL, 9, DEFINITIONS_TIMEOUT_MS, take_feeds},
 	{"reading livefeed.commands", DEFINITIONS_COMMANDS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_commands},
 	{"reading livefeed.paths", DEFINITIONS_PATHS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_paths},
+	{"reading livefeed.socketio_namespaces", DEFINITIONS_NAMESPACES_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_namespaces},
+	{"reading livefeed.socketio_events", DEFINITIONS_EVENT_NAMES_SQL, 3, DEFINITIONS_TIMEOUT_MS, take_event_names},
 	{"reading livefeed.keys", DEFINITIONS_KEYS_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_keys},
 	{"reading livefeed.queries", DEFINITIONS_QUERIES_SQL, 8, DEFINITIONS_TIMEOUT_MS, take_queries},
 	{"livefeed.authority", DEFINITIONS_AUTHORITY_SQL, 2, DEFINITIONS_TIMEOUT_MS, take_authority},

@@ -1,14 +1,17 @@
 /*
- * definitions.c - what livefeed.feeds, livefeed.queries, livefeed.paths and livefeed.keys return, put into the catalog and the keys
+ * definitions.c - what livefeed.feeds, livefeed.queries, livefeed.paths, livefeed.keys and the others return, put into the catalog and the keys
  * (definitions.h).
  */
 #include "definitions.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "query.h"
 #include "rows.h"
+
+#define NAMESPACE_PATH_MAX_BYTES 256
 
 static char *copy(struct text text)
 {
@@ -95,6 +98,33 @@ bool definitions_take_paths(struct catalog_load *load, const PGresult *result)
 		     catalog_load_path(load, rows_text(result, row, 0), channels, n);
 	}
 	free(channels);
+	return ok;
+}
+
+bool definitions_take_namespaces(struct catalog_load *load, const PGresult *result)
+{
+	char path[NAMESPACE_PATH_MAX_BYTES];
+	struct text *channels = NULL;
+	size_t size = 0, n;
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		struct text name = rows_text(result, row, 0);
+		int len =
+			snprintf(path, sizeof path, CATALOG_NAMESPACE_PATH "%.*s", name.len > 1 ? (int)name.len : 0, name.bytes);
+		ok = len > 0 && (size_t)len < sizeof path && rows_text_array(rows_text(result, row, 1), &channels, &size, &n) &&
+		     catalog_load_path(load, (struct text){path, (size_t)len}, channels, n);
+	}
+	free(channels);
+	return ok;
+}
+
+bool definitions_take_event_names(struct catalog_load *load, const PGresult *result)
+{
+	bool ok = true;
+	for (int row = 0; ok && row < PQntuples(result); row++) {
+		ok = catalog_load_event_name(load, rows_text(result, row, 0), rows_text(result, row, 1),
+		                             rows_text(result, row, 2));
+	}
 	return ok;
 }
 

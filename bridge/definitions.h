@@ -20,6 +20,8 @@
 #define DEFINITIONS_QUERIES_SQL                                                                                        \
 	"SELECT name, scope, feeds, roles, access_feed, debounce_ms, refresh_ms, function FROM livefeed.queries"
 #define DEFINITIONS_PATHS_SQL "SELECT path, channels FROM livefeed.paths"
+#define DEFINITIONS_NAMESPACES_SQL "SELECT namespace, channels FROM livefeed.socketio_namespaces"
+#define DEFINITIONS_EVENT_NAMES_SQL "SELECT source, action, event FROM livefeed.socketio_events"
 #define DEFINITIONS_COMMANDS_SQL "SELECT name, roles FROM livefeed.commands"
 #define DEFINITIONS_KEYS_SQL "SELECT kid, secret FROM livefeed.keys"
 #define DEFINITIONS_AUTHORITY_SQL "SELECT authorizer, token_max_age_s FROM livefeed.authority()"
@@ -29,6 +31,8 @@
 bool definitions_take_feeds(struct catalog_load *load, const PGresult *result);
 bool definitions_take_queries(struct catalog_load *load, const PGresult *result);
 bool definitions_take_paths(struct catalog_load *load, const PGresult *result);
+bool definitions_take_namespaces(struct catalog_load *load, const PGresult *result);
+bool definitions_take_event_names(struct catalog_load *load, const PGresult *result);
 bool definitions_take_commands(struct catalog_load *load, const PGresult *result);
 bool definitions_take_keys(struct access *access, const PGresult *result);
 void definitions_take_revocations(struct hub *hub, const PGresult *result);

@@ -11,7 +11,7 @@ import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { Clock } from './lib/clock.mjs';
-import { lasting, seconds } from './lib/random.mjs';
+import { lasting, repeatedly, seconds } from './lib/random.mjs';
 import { Scene } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
@@ -20,6 +20,8 @@ const MOVES = [HOUR, 0, -HOUR, 0];
 const PHASE_MS = seconds(6) / MOVES.length * 1000;
 const EXPIRED_WITHIN_MS = 8000 * SLOW;
 const GAP_LIMIT_MS = 8000 * SLOW; // a lost wake costs a second; the rest is for a busy machine
+const LOOK_EVERY_MS = 200;
+const CANCELLED = '57014';
 const TICKS_PER_SECOND = 100; // of /proc/PID/stat
 const BUSY = 0.7; // of a core: what a loop without a pause would take
 
@@ -30,7 +32,7 @@ async function used(pid) {
 }
 
 /** Sessions, writers, and the longest time in which no session of unit 1 heard anything. */
-async function load(scene, prefix) {
+async function load(scene, prefix, options) {
   const gap = { at: performance.now(), longest: 0 };
   const onEvent = () => {
     gap.longest = Math.max(gap.longest, performance.now() - gap.at);
@@ -39,7 +41,7 @@ async function load(scene, prefix) {
   const staying = [];
   for (let n = 0; n < 6; n++) staying.push(await scene.session(`stays${n}`, { unit: UNITS[n % 3], stay: Infinity, ...(n === 0 ? { onEvent } : {}) }));
   for (let n = 0; n < 3; n++) await scene.session(`goes${n}`, { unit: UNITS[n % 3], stay: 700 });
-  scene.write(4, { units: UNITS, prefix, late: 50 });
+  scene.write(4, { units: UNITS, prefix, late: 50, ...options });
   await until('the first event', () => staying[0].heard);
   gap.longest = 0;
   return { staying, gap };
@@ -128,10 +130,19 @@ describe('the clock of the database server', () => {
   const state = async () => (await scene.db.query('SELECT current, kept, greatest(rotated_at, transient_rotated_at) > clock_timestamp() AS ahead FROM livefeed.state'))[0];
   const epoch = () => scene.db.value('SELECT epoch FROM livefeed.status');
 
+  /**
+   * PostgreSQL's own time-outs go by the clock as it was when they began: who waits for a lock while the clock is set
+   * back finds no deadlock, and no lock_timeout, for an hour more. So those are cancelled, as an operator would.
+   */
+  const release = (signal) => repeatedly(signal, () => LOOK_EVERY_MS, () => scene.db.query(
+    `SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock' AND query_start > clock_timestamp()`));
+
   it('is moved by an hour: the log rotates and keeps what it has to, ticks go on', async () => {
     await scene.begin();
     const before = { ...await state(), epoch: await epoch() };
-    const { staying, gap } = await load(scene, 'w');
+    const refused = {};
+    const { staying, gap } = await load(scene, 'w', { refused });
+    scene.beside(release);
     const right = Date.now();
     for (const offset of MOVES) {
       await clock.set(offset + Math.sign(offset) * 60);
@@ -150,7 +161,8 @@ describe('the clock of the database server', () => {
     // Whoever comes now reads it all from the log.
     for (const unit of UNITS) await scene.session(`late${unit}`, { unit, stay: Infinity });
     await scene.settle();
-    await scene.verdict({ moves: MOVES.length, longestGapMs: Math.round(gap.longest) });
+    for (const code of Object.keys(refused)) assert.equal(code, CANCELLED);
+    await scene.verdict({ moves: MOVES.length, longestGapMs: Math.round(gap.longest), refused });
   });
 
   it('was years ahead and is set right: the log will rotate before that', async () => {

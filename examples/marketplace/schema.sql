@@ -150,6 +150,7 @@ SELECT livefeed.watch('orders', entity => 'order', users => '{customer_id,partne
 SELECT livefeed.watch('notifications', entity => 'notification', users => '{user_id}', actions => '{"read": ["read"]}');
 SELECT livefeed.watch('wallets', entity => 'wallet', users => '{user_id}');
 SELECT livefeed.watch('payments', entity => 'payment', users => '{user_id}', roles => '{admin}');
+SELECT livefeed.watch('menu', entity => 'dish', roles => '{*}');
 -- On the order's own channel, for whoever may see the order. Positions come every
 -- second: the newest is enough, and none is kept.
 SELECT livefeed.watch('order_locations', entity => 'location', parent_feed => 'orders', parent => 'order_id', durable => false, latest_only => true);

@@ -54,7 +54,7 @@ class Order {
     // The location's and the chat's events come on the order's own channel.
     live.rows(`orders:row:${id}`, (rows) => this.order(rows.get(String(id))), (event) => event.feed === 'order_locations' && event.data && this.locate(event.data));
     live.value(`order_chat:row:${id}`, (messages) => messages && this.chat(messages));
-    live.value(`order_location:row:${id}`, (place) => place && this.locate(place));
+    live.value(`order_location:row:${id}`, (place) => place && !this.located && this.locate(place)); // where it was when the page came
     this.part('.say').addEventListener('submit', async (event) => {
       event.preventDefault();
       if (await attempt(() => live.call('send_message', { order: id, body: event.target.elements.body.value }))) event.target.reset();
@@ -73,7 +73,12 @@ class Order {
   }
 
   locate({ lat, lng }) {
-    this.part('.partner').style.transform = `translate(${100 * lng}px, ${60 * (1 - lat)}px)`;
+    const partner = this.part('.partner');
+    partner.classList.toggle('moves', Boolean(this.located)); // the first place is no way from anywhere
+    partner.style.transform = `translate(${100 * lng}px, ${60 * (1 - lat)}px)`;
+    partner.dataset.lat = lat;
+    partner.dataset.lng = lng;
+    this.located = true;
   }
 
   chat(messages) {
@@ -100,21 +105,28 @@ class Customer extends Person {
   constructor(session, element) {
     super(session, element);
     this.live.value(`wallet:user:${session.user}`, (balance) => { this.part('.wallet').textContent = money(balance); });
+    this.live.rows('menu', (rows) => reconcile(this.part('.buy select'), [...rows.values()].sort((a, b) => a.price - b.price), (dish) => dish.what,
+      (dish) => el('option', { value: dish.what }), (option, dish) => { option.textContent = `${dish.what}, ${money(dish.price)}`; }));
     this.live.rows(`orders:user:${session.user}`, (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id)));
-    this.part('.which').addEventListener('change', (event) => show(this, Number(event.target.value)));
+    this.part('.which').addEventListener('change', (event) => {
+      this.chosen = true;
+      show(this, Number(event.target.value));
+    });
     this.part('.buy').addEventListener('submit', async (event) => {
       event.preventDefault();
-      await attempt(() => this.live.call('place_order', { what: 'Pizza', total: 11.5 }));
+      await attempt(() => this.live.call('place_order', { what: event.target.elements.what.value }));
     });
   }
 
+  // The newest that is on its way, unless another was chosen by hand.
   orders(rows) {
-    reconcile(this.part('.which'), rows, (row) => row.id, (row) => el('option', { value: row.id }), (option, row) => { option.textContent = `No. ${row.id}: ${row.what}, ${row.status}`; });
-    if (!this.shown && rows.length) {
-      const first = rows.find((row) => ['Accepted', 'Picked Up'].includes(row.status)) ?? rows[0];
-      this.part('.which').value = first.id;
-      show(this, first.id);
-    }
+    const chosen = this.shown?.id;
+    const listed = rows.filter((row, at) => at < LISTED || row.id === chosen);
+    reconcile(this.part('.which'), listed, (row) => row.id, (row) => el('option', { value: row.id }), (option, row) => { option.textContent = `No. ${row.id}: ${row.what}, ${row.status}`; });
+    const best = rows.find((row) => ['Accepted', 'Picked Up'].includes(row.status)) ?? rows[0];
+    const id = this.chosen ? chosen : best?.id;
+    show(this, id);
+    this.part('.which').value = id ?? '';
   }
 }
 
@@ -135,6 +147,7 @@ class Partner extends Person {
       (order) => el('li', {}, el('span', {}, `No. ${order.id}: ${order.what}`), el('span', { class: 'status pill' }),
         el('button', { class: 'small push', onclick: (event) => attempt(() => this.live.call('order_status', { order: order.id, status: event.currentTarget.textContent })) })),
       (line, order) => { pill(find('.pill', line), order.status); find('button', line).textContent = NEXT[order.status]; });
+    this.part('.idle').hidden = queue.length > 0;
     show(this, queue[0]?.id);
   }
 }
@@ -147,7 +160,6 @@ class Admin extends Person {
       this.part('.paid').textContent = money(figures.paid);
     });
     this.live.value('online', (people) => this.part('.online').replaceChildren(...people.map((person) => el('li', { class: 'pill' }, `${person.name} (${person.role})`))));
-    // The office's feeds are followed as they go: what happens from now on.
     this.live.rows('orders', (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED)));
     this.live.rows('payments', (rows) => reconcile(this.part('.payments'), [...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED), (row) => row.id,
       (row) => el('li', {}, el('span', {}, row.order_id ? `for order ${row.order_id}` : 'top-up'), el('span', { class: 'push' }, money(row.amount)))));

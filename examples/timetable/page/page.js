@@ -86,6 +86,7 @@ class Person {
   review(plan) {
     this.#review = plan;
     this.part('.review').hidden = false;
+    this.part('.verdict').hidden = !this.head || plan.status !== 'In Review';
     this.part('.review .title').textContent = plan.title;
     Object.assign(this.part('.status'), { className: `status pill ${plan.status}`, textContent: plan.status });
     this.part('.comments').textContent = [plan.reviewed_by && `by ${plan.reviewed_by}`, plan.comments].filter(Boolean).join(': ');

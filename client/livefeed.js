@@ -1,15 +1,15 @@
 // Live rows, values and commands of a livefeed bridge, in a page or in Node: one connection for all
 // subscriptions, which comes back by itself and goes on where it was. The protocol: docs/protocol.md.
 
+import { Calls, LivefeedError } from './calls.js';
 import { Collection } from './collection.js';
 import { openHttp, openSocket } from './links.js';
 
+export { LivefeedError } from './calls.js';
 export { Collection, keyOf } from './collection.js';
 
 const BACKOFF_MS = { first: 1_000, most: 30_000 }; // a random part of it is waited (full jitter)
 const ANSWER_MS = 10_000; // silence after a ping
-const CALL_MS = 30_000;
-const CALLS_MOST = 100; // that wait for an answer
 const REFETCH_MS = 1_000; // between two snapshots of one channel
 const TIMER_MOST_MS = 2 ** 31 - 1;
 const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after which a subscription is over
@@ -44,6 +44,7 @@ const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after w
  * @property {string | null} cursor where to go on
  * @property {boolean} fresh the rows are to be fetched
  * @property {boolean} on live on the present link
+ * @property {boolean} started has been live before
  * @property {number} ref of the subscribe that waits for its answer
  * @property {boolean} awaiting the snapshot that it asked for
  * @property {Event[] | null} held while the rows are fetched apart
@@ -67,16 +68,6 @@ function tell(/** @type {any} */ handler, /** @type {any[]} */ ...args) {
   }
 }
 
-/** An error that `call` rejects with: `code` as in docs/protocol.md. */
-export class LivefeedError extends Error {
-  /** @param {string} code @param {string} message @param {object} [more] */
-  constructor(code, message, more) {
-    super(message);
-    this.code = code;
-    Object.assign(this, more);
-  }
-}
-
 export class Livefeed {
   /** @type {Status} */
   status = 'offline';
@@ -88,8 +79,7 @@ export class Livefeed {
   #fetch;
   /** @type {Map<string, Channel>} */
   #channels = new Map();
-  /** @type {Map<number, any>} */
-  #calls = new Map();
+  #calls = new Calls((ref, call) => this.#command(ref, call));
   /** @type {Set<(status: Status) => void>} */
   #listeners = new Set();
   /** @type {import('./links.js').Link | null} what carries frames now */
@@ -159,14 +149,20 @@ export class Livefeed {
     let channel = this.#channels.get(name);
     const known = channel?.value;
     if (!channel) {
-      channel = { name, subscribers: new Set(), cursor: null, fresh: false, on: false, ref: 0, awaiting: false, held: null, value: null, timer: null, failures: 0, next: 0 };
+      channel = { name, subscribers: new Set(), cursor: null, fresh: false, on: false, started: false, ref: 0, awaiting: false, held: null, value: null, timer: null, failures: 0, next: 0 };
       this.#channels.set(name, channel);
     }
     const subscriber = { ...handlers, at: -1 };
     const mine = channel;
     mine.subscribers.add(subscriber);
-    if (known) queueMicrotask(() => { if (mine.subscribers.has(subscriber)) tell(subscriber.onValue, known.data); });
-    else if (handlers.snapshot) mine.fresh = true;
+    if (mine.started) {
+      queueMicrotask(() => {
+        if (!mine.subscribers.has(subscriber)) return;
+        tell(subscriber.onStart);
+        if (known) tell(subscriber.onValue, known.data);
+      });
+    }
+    if (handlers.snapshot && !known) mine.fresh = true;
     this.#later();
     return {
       channel: name,
@@ -199,16 +195,9 @@ export class Livefeed {
    * @param {CallOptions} [options]
    * @returns {Promise<any>}
    */
-  call(name, args = {}, { idempotencyKey, timeout = CALL_MS } = {}) {
-    return new Promise((resolve, reject) => {
-      if (this.closed) throw new LivefeedError('closed', this.closed.reason);
-      if (this.#calls.size >= CALLS_MOST) throw new LivefeedError('rate_limited', `${CALLS_MOST} calls wait for their answers`);
-      const ref = ++this.#ref;
-      const key = idempotencyKey ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
-      const timer = setTimeout(() => this.#answer({ ref, code: 'unavailable', message: `no answer to ${name} within ${timeout} ms` }), timeout);
-      this.#calls.set(ref, { name, args, key, resolve, reject, timer });
-      this.#send(ref);
-    });
+  call(name, args = {}, options = {}) {
+    if (this.closed) return Promise.reject(new LivefeedError('closed', this.closed.reason));
+    return this.#calls.add(++this.#ref, name, args, options);
   }
 
   /** Ends it all; there is no way back. */
@@ -314,7 +303,7 @@ export class Livefeed {
     this.#refusals = 0;
     this.#live = true;
     if (this.#link?.kind !== 'websocket' && this.#Socket) this.#again();
-    for (const ref of this.#calls.keys()) this.#send(ref);
+    this.#calls.again();
     this.#update();
   }
 
@@ -328,7 +317,7 @@ export class Livefeed {
     this.#dialing?.close();
     this.#link?.close();
     this.#dialing = this.#link = null;
-    for (const ref of [...this.#calls.keys()]) this.#answer({ ref, code: 'closed', message: reason });
+    this.#calls.end(reason);
     for (const channel of this.#channels.values()) clearTimeout(channel.timer);
     this.#update();
   }
@@ -485,6 +474,14 @@ export class Livefeed {
     }
   }
 
+  /** @param {Channel} channel */
+  #start(channel) {
+    channel.on = true;
+    if (channel.started) return;
+    channel.started = true;
+    for (const each of [...channel.subscribers]) tell(each.onStart);
+  }
+
   /** @param {Channel} channel @param {string} reason */
   #missed(channel, reason) {
     for (const each of [...channel.subscribers]) tell(each.onResync, { channel: channel.name, reason });
@@ -505,7 +502,9 @@ export class Livefeed {
   #covered(cursor) {
     this.#epochIs(cursor);
     for (const channel of this.#channels.values()) {
-      if (!channel.on || (channel.fresh && wants(channel))) continue;
+      if (!channel.on) continue;
+      this.#start(channel);
+      if (channel.fresh && wants(channel)) continue;
       if (channel.cursor === null || epochOf(channel.cursor) !== this.#epoch || idOf(channel.cursor) < idOf(cursor)) channel.cursor = cursor;
     }
   }
@@ -556,7 +555,7 @@ export class Livefeed {
       case 'subscribed':
         if (!channel || channel.ref !== frame.ref) break;
         channel.ref = 0;
-        channel.on = true;
+        this.#start(channel);
         if (frame.recovered === false) this.#missed(channel, frame.reason);
         if (frame.recovered === false || channel.cursor === null || channel.awaiting) channel.cursor = frame.cursor;
         this.#later();
@@ -587,8 +586,7 @@ export class Livefeed {
         break;
       case 'result':
       case 'error':
-        if (this.#calls.has(frame.ref)) this.#answer(frame);
-        else if (frame.channel || frame.ref) this.#complaint(frame);
+        if (!this.#calls.answer(frame)) this.#complaint(frame);
         break;
       default:
     }
@@ -655,11 +653,8 @@ export class Livefeed {
     return true;
   }
 
-  // ---------- commands ----------
-
-  /** @param {number} ref */
-  async #send(ref) {
-    const { name, args, key } = this.#calls.get(ref);
+  /** @param {number} ref @param {import('./calls.js').Call} call */
+  async #command(ref, { name, args, key }) {
     if (!this.#link || !this.#up) return;
     if (this.#link.kind === 'websocket') {
       this.#link.send({ type: 'call', ref, name, args, idempotency_key: key });
@@ -668,21 +663,11 @@ export class Livefeed {
     try {
       const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key };
       const response = await this.#request(`call/${encodeURIComponent(name)}`, { method: 'POST', headers, body: JSON.stringify(args) });
-      this.#answer({ type: 'result', ref, ...await response.json() });
+      this.#calls.answer({ type: 'result', ref, ...await response.json() });
     } catch (problem) {
       const error = /** @type {any} */ (problem);
-      if (error.code && error.status !== 401) this.#answer({ ref, code: error.code, message: error.message });
-      else setTimeout(() => { if (this.#calls.has(ref)) this.#send(ref); }, BACKOFF_MS.first);
+      if (error.status && error.code && error.status !== 401) this.#calls.answer({ ref, code: error.code, message: error.message });
+      else setTimeout(() => this.#calls.again(ref), BACKOFF_MS.first);
     }
-  }
-
-  /** @param {any} frame */
-  #answer(frame) {
-    const call = this.#calls.get(frame.ref);
-    if (!call) return;
-    this.#calls.delete(frame.ref);
-    clearTimeout(call.timer);
-    if (frame.type === 'result') call.resolve(frame.data);
-    else call.reject(new LivefeedError(frame.code, frame.message));
   }
 }

@@ -53,6 +53,8 @@ export interface Trouble {
 export interface Handlers<Row = any, Value = any> {
   /** Whether to begin with the rows there are, and to fetch them again where something was missed. */
   snapshot?: boolean;
+  /** Live from here on: what was fetched by other means before may be old. */
+  onStart?: () => void;
   onEvent?: (event: Event<Row>) => void;
   onSnapshot?: (snapshot: Snapshot<Row>) => void;
   onValue?: (data: Value) => void;

@@ -1,0 +1,111 @@
+export { LivefeedError } from "./calls.js";
+export class Livefeed {
+    /**
+     * @param {string | URL} url where the bridge's endpoints begin; in a page it may be relative
+     * @param {Options} options
+     */
+    constructor(url: string | URL, { token, WebSocket, fetch }: Options);
+    /** @type {Status} */
+    status: Status;
+    /** @type {Closed | null} why it will not come back: signed out (4401, 4403), or close() */
+    closed: Closed | null;
+    /** What carries frames: websocket, sse, poll; null: nothing. */
+    get transport(): "websocket" | "sse" | "poll" | null;
+    /**
+     * @param {(status: Status) => void} listener called with each new status
+     * @returns {() => void} ends it
+     */
+    onStatus(listener: (status: Status) => void): () => void;
+    /**
+     * @param {string} name a channel
+     * @param {Handlers} [handlers]
+     * @returns {Subscription}
+     */
+    subscribe(name: string, handlers?: Handlers): Subscription;
+    /**
+     * Rows by key, kept up to date.
+     * @template [Row=any]
+     * @param {string} channel
+     * @param {Handlers} [handlers] told too
+     * @returns {Collection<Row>}
+     */
+    collection<Row = any>(channel: string, handlers?: Handlers): Collection<Row>;
+    /**
+     * Runs a command; gives what it returned. Waits for a connection, and asks again after a break: the
+     * idempotency key sees to it that nothing is done twice.
+     * @param {string} name
+     * @param {object} [args]
+     * @param {CallOptions} [options]
+     * @returns {Promise<any>}
+     */
+    call(name: string, args?: object, options?: CallOptions): Promise<any>;
+    /** Ends it all; there is no way back. */
+    close(): void;
+    #private;
+}
+export type Event<Row = any> = import("./types.js").Event<Row>;
+export type Snapshot<Row = any> = import("./types.js").Snapshot<Row>;
+export type Handlers<Row = any, Value = any> = import("./types.js").Handlers<Row, Value>;
+export type Status = import("./types.js").Status;
+export type Token = import("./types.js").Token;
+export type Resync = import("./types.js").Resync;
+export type Trouble = import("./types.js").Trouble;
+export type Subscription = import("./types.js").Subscription;
+export type Options = import("./types.js").Options;
+export type CallOptions = import("./types.js").CallOptions;
+export type Closed = import("./types.js").Closed;
+/**
+ * `at`: the last event's id
+ */
+export type Subscriber = Handlers & {
+    at: number;
+};
+export type Channel = {
+    name: string;
+    subscribers: Set<Subscriber>;
+    /**
+     * where to go on
+     */
+    cursor: string | null;
+    /**
+     * the rows are to be fetched
+     */
+    fresh: boolean;
+    /**
+     * live on the present link
+     */
+    on: boolean;
+    /**
+     * has been live before
+     */
+    started: boolean;
+    /**
+     * of the subscribe that waits for its answer
+     */
+    ref: number;
+    /**
+     * the snapshot that it asked for
+     */
+    awaiting: boolean;
+    /**
+     * while the rows are fetched apart
+     */
+    held: Event[] | null;
+    /**
+     * the last, of a query
+     */
+    value: {
+        data: any;
+    } | null;
+    /**
+     * until it is asked for again
+     */
+    timer: any;
+    failures: number;
+    /**
+     * when a snapshot may be fetched again
+     */
+    next: number;
+};
+import { Collection } from './collection.js';
+export { Collection, keyOf } from "./collection.js";

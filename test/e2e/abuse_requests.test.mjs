@@ -46,7 +46,8 @@ describe('requests that break the rules', () => {
     const bytes = Buffer.from(request, 'latin1');
     for (const size of [Infinity, Math.max(7, Math.ceil(bytes.length / 100))]) {
       const raw = await Raw.connect(bridge);
-      for (let at = 0; at < bytes.length; at += size) {
+      // Who writes on to one that has answered and closed may be reset before he reads; who reads first is told.
+      for (let at = 0; at < bytes.length && raw.received.length === 0; at += size) {
         await raw.send(bytes.subarray(at, at + Math.min(size, bytes.length)));
         if (size < bytes.length) await new Promise(setImmediate);
       }

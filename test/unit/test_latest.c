@@ -241,7 +241,7 @@ static void test_at_random(unsigned seed)
 			for (size_t i = 0; i < taken; i++) {
 				ascending = ascending && frames[i]->id > newest;
 				newest = frames[i]->id;
-				if (strstr(frame_text(frames[i]), "requests:unit") != NULL)
+				if (memmem(frame_text(frames[i]), frames[i]->len, "requests:unit", strlen("requests:unit")) != NULL)
 					got++;
 				else
 					for (int k = 0; k < 8; k++)

@@ -33,6 +33,7 @@ struct principal { /* reference-counted, immutable; one allocation */
 	int64_t exp_s; /* as in the token, without leeway */
 	int64_t iat_s; /* -1: the token has none */
 	bool has_units_claim;
+	bool is_operator; /* sits at the database, not at a socket: every channel is his */
 	struct text claims; /* of a token: its payload */
 	struct text
 		claims_key; /* ... without units: what of it tokens that say the same have in common, for the authorizer */
@@ -90,6 +91,8 @@ struct principal *access_rights(const struct principal *token, const char *json,
  * does not.
  */
 bool access_db_role(const struct access *access, const struct principal *token, char **role);
+/* Who looks on with the rights of the database's role; no token makes one. NULL: out of memory. */
+struct principal *access_operator(void);
 /* When this principal's session must end, seconds: exp plus leeway. */
 int64_t access_expiry_s(const struct access *access, const struct principal *principal);
 

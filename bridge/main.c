@@ -25,6 +25,7 @@
 #include "history.h"
 #include "listen.h"
 #include "log.h"
+#include "look.h"
 #include "metrics.h"
 #include "notify.h"
 #include "process.h"
@@ -385,7 +386,7 @@ static bool start_parts(void)
 	database_name(bridge.database, name);
 	database_on_head(bridge.database, on_head, NULL);
 
-	struct tail_settings tail = {config->dsn, name, LIVEFEED_VERSION, config->tick_interval_ms};
+	struct tail_settings tail = {config->dsn, name, LIVEFEED_VERSION, config->tick_interval_ms, false};
 	struct tail_events events = {NULL,    on_restart, on_event,    on_advance,
 	                             on_live, on_reload,  on_unusable, count_sessions};
 	bridge.tail = tail_new(&bridge.loop, &tail, &events);
@@ -525,15 +526,12 @@ static int complain(char *error)
 	return EXIT_USAGE;
 }
 
-static int run(enum config_command command)
+static int run(enum config_command command, char *const *rest, size_t n_rest)
 {
 	char *error = NULL;
 	if (command == COMMAND_PRINT_CONFIG) {
 		config_print(bridge.config, stdout);
 		return EXIT_SUCCESS;
-	}
-	if (command == COMMAND_TAIL) {
-		return complain(strdup("tail comes with a later version; until then: SELECT * FROM livefeed.events()"));
 	}
 	if (!log_configure(bridge.config->log_level, bridge.config->log_format)) {
 		return complain(strdup("log-level or log-format cannot be used"));
@@ -545,6 +543,9 @@ static int run(enum config_command command)
 	bridge.access = access_new();
 	if (!bridge.access || !setup_access(bridge.access, bridge.config, &error)) {
 		return complain(error);
+	}
+	if (command == COMMAND_TAIL) {
+		return look_run(bridge.config, bridge.access, rest, n_rest);
 	}
 	if (command == COMMAND_DOCTOR) {
 		return doctor_run(bridge.config);
@@ -573,7 +574,7 @@ int main(int argc, char **argv, char **envp)
 		printf("livefeed-bridge %s\n", LIVEFEED_VERSION);
 		code = EXIT_SUCCESS;
 	} else {
-		code = run(command);
+		code = run(command, argv + rest, (size_t)(argc - rest));
 	}
 	if (bridge.access) {
 		access_free(bridge.access);

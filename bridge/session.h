@@ -216,6 +216,8 @@ struct session *session_open(struct hub *hub, const struct session_transport *tr
                              const struct session_origin *origin);
 /* A token that came with the handshake (query, header, subprotocol). Same as a first auth message. */
 void session_authenticate(struct session *session, const char *token, size_t len);
+/* Who looks on with the rights of the database's role (access_operator): no token is asked for. */
+void session_let_operator_in(struct session *session);
 /* One whole text message. */
 void session_receive(struct session *session, const char *text, size_t len);
 /* The transport saw something it cannot pass on: answers error and closes with code (1003, 1009...). reason: static. */
@@ -240,6 +242,8 @@ bool session_has_output(const struct session *session);
 #define CURSOR_MAX_BYTES 40
 int64_t session_covered(const struct session *session, size_t n);
 bool session_cursor(const struct session *session, size_t n, char to[CURSOR_MAX_BYTES]);
+/* OPEN, and all that it was asked to subscribe to so far is answered: what could be had is live. */
+bool session_settled(const struct session *session);
 /* 0: not closing, else the code to close with once the outbox is empty. *reason: text of the close frame. */
 int session_closing(const struct session *session, const char **reason);
 

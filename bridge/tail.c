@@ -85,7 +85,7 @@ void tail_fail(struct tail *tail, const char *why)
 	uv_timer_stop(tail->hurry);
 	tail->looks_hurried = 0;
 	tail->running = false;
-	tail->want_look = tail->want_read = tail->want_seen = false;
+	tail->want_look = tail->want_read = tail->want_seen = tail->want_tick = false;
 	if (tail->stopping) {
 		tail->stopped = true;
 		return;
@@ -252,16 +252,40 @@ static void send_seen(struct tail *tail)
 	ask(tail, "SELECT livefeed.bridge_seen($1, $2, $3, $4)", 4, params, QUERY_TIMEOUT_MS, was_seen);
 }
 
+static void was_ticked(struct connection *connection, PGresult *result, void *arg)
+{
+	struct tail *tail = arg;
+	(void)connection;
+	if (result && PQresultStatus(result) != PGRES_TUPLES_OK) {
+		log_warn("livefeed.tick failed: %s", connection_error(result));
+	}
+	if (result) {
+		tail->want_read = true;
+		tail_reader_next(tail);
+	}
+}
+
+/* Who only looks on does not sit in the ticker's place; where nobody does, it asks for a tick. */
+static void send_tick(struct tail *tail)
+{
+	tail->want_tick = false;
+	ask(tail, "SELECT livefeed.tick()", 0, NULL, QUERY_TIMEOUT_MS, was_ticked);
+}
+
 /* The reader does one thing at a time; this chooses it. */
 void tail_reader_next(struct tail *tail)
 {
 	if (!tail->running || !connection_is_ready(tail->reader) || connection_is_busy(tail->reader)) {
 		return;
 	}
-	if (tail->stopping) {
+	if (tail->stopping && tail->looks) {
+		tail_fail(tail, "stopped");
+	} else if (tail->stopping) {
 		unregister(tail);
 	} else if (tail->want_look) {
 		send_look(tail);
+	} else if (tail->want_tick) {
+		send_tick(tail);
 	} else if (tail->want_read && tail->known && !tail->blocked && !tail->pages[FROM_READER].result) {
 		send_read(tail);
 	} else if (tail->want_seen) {
@@ -275,6 +299,7 @@ static void on_notified(struct connection *connection, int backend_pid, const ch
 	(void)connection, (void)payload; /* anybody can NOTIFY: a bell, no more */
 	if (!ticker_is_backend(tail->ticker, backend_pid)) {
 		tail->want_read = true;
+		tail->want_look = tail->want_look || tail->looks; /* where no bridge ticks, the writer rang */
 		tail_reader_next(tail);
 	}
 }
@@ -292,7 +317,7 @@ static void on_second(uv_timer_t *timer)
 {
 	struct tail *tail = timer->data;
 	tail->want_look = true;
-	if (++tail->looks % SEEN_EVERY_LOOKS == 0) {
+	if (++tail->looks_made % SEEN_EVERY_LOOKS == 0 && !tail->looks) {
 		tail->want_seen = true;
 	}
 	ticker_second(tail->ticker);
@@ -376,7 +401,9 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 	if (stale) {
 		ticker_stale(tail->ticker);
 	}
-	if (no_ticker || stale) {
+	if ((no_ticker || stale) && tail->looks) {
+		tail->want_tick = true;
+	} else if (no_ticker || stale) {
 		if (!ticker_is_open(tail->ticker)) {
 			tail->pages[FROM_TICKER].asked_in = tail->history;
 		}
@@ -432,6 +459,10 @@ static void probed(struct probe *probe, enum probe_outcome outcome, void *arg)
 		}
 		return;
 	}
+	if (tail->looks) {
+		ask(tail, "LISTEN livefeed", 0, NULL, QUERY_TIMEOUT_MS, listening);
+		return;
+	}
 	char host[256] = "", pid[16];
 	gethostname(host, sizeof host - 1);
 	snprintf(pid, sizeof pid, "%d", (int)getpid());
@@ -471,6 +502,7 @@ struct tail *tail_new(uv_loop_t *loop, const struct tail_settings *settings, con
 	}
 	tail->loop = loop;
 	tail->events = *events;
+	tail->looks = settings->looks;
 	tail->backoff = (struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 32) ^ 1};
 	tail->dsn = strdup(settings->dsn ? settings->dsn : "");
 	tail->bridge = strdup(settings->bridge);

@@ -53,8 +53,9 @@ struct tail {
 	char definitions[64]; /* fingerprint of those being used or loaded */
 	bool blocked; /* until they are loaded */
 
-	bool want_look, want_read, want_seen;
-	int looks, looks_behind, looks_hurried;
+	bool looks; /* as set */
+	bool want_look, want_read, want_seen, want_tick;
+	int looks_made, looks_behind, looks_hurried;
 	struct page pages[N_PAGES];
 	int turn; /* the page being forwarded, while another waits */
 	struct rows_scratch scratch;

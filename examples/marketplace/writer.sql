@@ -3,8 +3,8 @@
 
 -- One step from the kitchen (0.1, 0.1) to the door (0.9, 0.9): east, north, east, north.
 CREATE FUNCTION step_along(at order_locations, OUT lat double precision, OUT lng double precision) LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN (at.lng >= 0.5 AND at.lat < 0.5) OR at.lng >= 0.9 THEN least(at.lat + 0.04, 0.9) ELSE at.lat END,
-           CASE WHEN (at.lng < 0.5 AND at.lat < 0.5) OR (at.lat >= 0.5 AND at.lng < 0.9) THEN least(at.lng + 0.04, 0.9) ELSE at.lng END
+    SELECT CASE WHEN at.lng < 0.5 OR (at.lat >= 0.5 AND at.lng < 0.9) THEN at.lat ELSE least(at.lat + 0.04, CASE WHEN at.lng < 0.9 THEN 0.5 ELSE 0.9 END) END,
+           CASE WHEN at.lng < 0.5 THEN least(at.lng + 0.04, 0.5) WHEN at.lat >= 0.5 THEN least(at.lng + 0.04, 0.9) ELSE at.lng END
 $$;
 
 CREATE FUNCTION bring(due orders) RETURNS text LANGUAGE plpgsql AS $$

@@ -7,7 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { Cluster, idOf } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
-import { metric } from './lib/metrics.mjs';
+import { calm, metric } from './lib/metrics.mjs';
+import { Raw } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -303,6 +304,62 @@ describe('values', () => {
     const ended = await member.next('unsubscribed');
     assert.deepEqual([ended.channel, ended.reason], ['open_requests:unit:9', 'unknown_channel']);
     assert.equal(await member.refusedSubscribe('open_requests:unit:9'), 'unknown_channel');
+  });
+
+  async function state(channel, user, who = {}) {
+    const { status, headers, body } = await bridge.get(`/state?channel=${encodeURIComponent(channel)}`, { headers: { authorization: `Bearer ${await db.token(user, who)}` } });
+    assert.deepEqual([headers['content-type'], headers['cache-control']], ['application/json', 'no-store']);
+    return { status, ...JSON.parse(body) };
+  }
+
+  it('is had over GET /state, by the same rules', async () => {
+    await db.write('INSERT INTO messages (id, reader) VALUES (400, 90)');
+    const first = await state('unread:user:90', '90');
+    assert.deepEqual(first, { status: 200, type: 'value', channel: 'unread:user:90', cursor: first.cursor, data: 1 });
+    await db.write('UPDATE messages SET read = true WHERE id = 400');
+    assert.equal((await state('unread:user:90', '90')).data, 0, 'what is there now');
+    assert.equal((await state('how_many_notices', 'anyone')).data, await db.value('SELECT count(*) FROM notices'));
+    await db.write('INSERT INTO orders (id, customer_id) VALUES (90, 90); INSERT INTO items VALUES (90, 90, 4.25)');
+    assert.equal((await state('order_total:row:90', '90')).data, 4.25);
+    await db.write(`INSERT INTO troubles VALUES (91, 'raise')`);
+    for (const [channel, user, who, status, code] of [
+      ['unread:user:90', '91', {}, 403, 'forbidden'],
+      ['for_approvers:unit:7', '91', { units: [7] }, 403, 'forbidden'],
+      ['for_treasurers', '91', {}, 403, 'forbidden'],
+      ['order_total:row:90', '91', {}, 403, 'forbidden'],
+      ['unread', '91', {}, 404, 'unknown_channel'],
+      ['no_such_query:user:91', '91', {}, 404, 'unknown_channel'],
+      ['troubled:unit:91', '91', { units: [91] }, 503, 'query_failed'],
+    ]) {
+      const answer = await state(channel, user, who);
+      assert.deepEqual([answer.status, answer.error.code], [status, code], channel);
+    }
+    await db.write('DELETE FROM troubles');
+    await until('nobody to subscribe any more', async () => await metric(bridge, 'livefeed_sessions{transport="http"}') === 0);
+  });
+
+  it('is waited for over GET /state at no cost, whoever leaves meanwhile', async () => {
+    await db.write(`INSERT INTO counters VALUES (92, 92, 7); INSERT INTO troubles VALUES (92, 'wait')`);
+    const holder = await db.connect();
+    await holder.query('SELECT pg_advisory_lock(92)');
+    const request = `GET /state?channel=troubled:unit:92&token=${await db.token('alice', { units: [92] })} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const waits = await Promise.all(Array.from({ length: 12 }, () => Raw.connect(bridge)));
+    for (const raw of waits) await raw.send(request);
+    const waiting = () => metric(bridge, 'livefeed_sessions{transport="http"}');
+    await until('all to wait', async () => await waiting() === waits.length);
+    const before = await runs();
+    waits.pop().leave();
+    await calm(bridge);
+    await holder.query('SELECT pg_advisory_unlock(92)');
+    for (const raw of waits) assert.equal(JSON.parse((await raw.response()).body).data, 7);
+    assert.equal(await runs(), before + 1, 'one run for all of them');
+    await until('nothing to be left of who left', async () => await waiting() === 0);
+    const [again] = waits;
+    const from = again.received.length;
+    await again.send(request);
+    assert.equal((await again.response(from)).status, 200, 'the connection goes on');
+    for (const raw of waits) raw.leave();
+    await db.write('DELETE FROM troubles');
   });
 
   it('is right again after a restart of the database, whatever changed meanwhile, and after a reset', async () => {

@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { liveClient } from './lib/livefeed.mjs';
+import { follow, liveClient } from './lib/livefeed.mjs';
 import { metric } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { until } from './lib/wait.mjs';
@@ -44,20 +44,6 @@ describe('livefeed-client', () => {
     const client = liveClient(origin, { token: () => db.token(user, { units: [7, 8] }), ...more });
     clients.push(client);
     return client;
-  }
-
-  /** Remembers all that a subscription was told. */
-  function follow(client, channel, more = {}) {
-    const told = { events: [], snapshots: [], values: [], resyncs: [], errors: [] };
-    told.subscription = client.subscribe(channel, {
-      onEvent: (event) => told.events.push(event),
-      onSnapshot: (frame) => told.snapshots.push(frame),
-      onValue: (data) => told.values.push(data),
-      onResync: (resync) => told.resyncs.push(resync),
-      onError: (trouble) => told.errors.push(trouble),
-      ...more,
-    });
-    return told;
   }
 
   it('tells events, snapshots and values over one connection, and runs commands', async () => {

@@ -7,3 +7,17 @@ import { Livefeed } from '../../../client/livefeed.js';
 export function liveClient(origin, options) {
   return new Livefeed(origin, { WebSocket, ...options });
 }
+
+/** Subscribes, and remembers all that the subscription was told. */
+export function follow(client, channel, more = {}) {
+  const told = { events: [], snapshots: [], values: [], resyncs: [], errors: [] };
+  told.subscription = client.subscribe(channel, {
+    onEvent: (event) => told.events.push(event),
+    onSnapshot: (frame) => told.snapshots.push(frame),
+    onValue: (data) => told.values.push(data),
+    onResync: (resync) => told.resyncs.push(resync),
+    onError: (trouble) => told.errors.push(trouble),
+    ...more,
+  });
+  return told;
+}

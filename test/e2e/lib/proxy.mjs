@@ -7,7 +7,7 @@ import { once } from 'node:events';
 export class Proxy {
   upgrades = true; // whether WebSockets get through
   streams = true; // whether a stream gets through before it ends
-  mute = false; // takes bytes and passes none on
+  mute = false; // takes bytes and passes none on, nor the end of a connection
   requests = []; // 'GET /events?...'
   #open = new Set();
   #server;
@@ -77,7 +77,7 @@ export class Proxy {
     const pass = (to) => (data) => { if (!this.mute) to.write(data); };
     upstream.on('data', pass(socket));
     socket.on('data', pass(upstream));
-    upstream.on('close', () => socket.destroy());
+    upstream.on('close', () => { if (!this.mute) socket.destroy(); });
     socket.on('close', () => upstream.destroy());
   }
 }

@@ -81,9 +81,9 @@ static void end(int code)
 	uv_stop(&look.loop);
 }
 
-static void fail(const char *format, const char *why)
+static void fail(const char *what, const char *why)
 {
-	log_error(format, why);
+	log_error("%s%s", what, why);
 	end(EXIT_FAILURE);
 }
 
@@ -101,7 +101,7 @@ static void was_written(uv_fs_t *request)
 		return;
 	}
 	if (n < 0 && n != UV_EAGAIN && n != UV_EINTR) {
-		fail("cannot write: %s", uv_strerror((int)n));
+		fail("cannot write: ", uv_strerror((int)n));
 		return;
 	}
 	look.n_written += n > 0 ? (size_t)n : 0;
@@ -151,12 +151,12 @@ static void show(void)
 		session_sent(look.session, i);
 	}
 	if (look.waiting.failed || look.written.failed) {
-		fail("%s", "out of memory");
+		fail("", "out of memory");
 		return;
 	}
 	session_sent(look.session, 0); /* it is never too slow: what it cannot take waits in the log */
 	if (session_closing(look.session, &reason) != 0 && !session_has_output(look.session)) {
-		fail("the session ended: %s", reason ? reason : "");
+		fail("the session ended: ", reason ? reason : "");
 		return;
 	}
 	write_on();
@@ -182,7 +182,7 @@ static void subscribe(size_t number)
 	}
 	json_puts(&message, look.config->tail.snapshot ? ",\"snapshot\":true}" : "}");
 	if (message.failed) {
-		fail("%s", "out of memory");
+		fail("", "out of memory");
 	} else {
 		session_receive(look.session, message.bytes, message.len);
 	}
@@ -191,10 +191,10 @@ static void subscribe(size_t number)
 
 static void begin(void)
 {
-	static const struct session_transport transport = {.name = "tail", .wake = wake};
+	static const struct session_transport transport = {.name = "tail", .wake = wake, .merged = true};
 	look.session = session_open(look.hub, &transport, &look, NULL);
 	if (!look.session) {
-		fail("%s", "out of memory");
+		fail("", "out of memory");
 		return;
 	}
 	session_let_operator_in(look.session);
@@ -218,7 +218,7 @@ static void since_found(struct connection *connection, PGresult *result, void *a
 		return; /* lost follows */
 	}
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-		fail("--since: %s", connection_error(result));
+		fail("--since: ", connection_error(result));
 		return;
 	}
 	struct text cursor = rows_text(result, 0, 0);
@@ -241,7 +241,7 @@ static void on_clerk_lost(struct connection *connection, const char *message, vo
 {
 	(void)connection, (void)arg;
 	if (!look.session) {
-		fail("--since: %s", message);
+		fail("--since: ", message);
 	}
 }
 
@@ -260,7 +260,7 @@ static void arrive(void)
 	if (look.clerk) {
 		connection_open(look.clerk, CONNECT_TIMEOUT_MS);
 	} else {
-		fail("%s", "out of memory");
+		fail("", "out of memory");
 	}
 }
 
@@ -323,7 +323,7 @@ static void on_reload(void *arg)
 static void on_unusable(void *arg, const char *why, bool for_good)
 {
 	(void)arg, (void)for_good;
-	fail("%s", why);
+	fail("", why);
 }
 
 static uint64_t count_sessions(void *arg)

@@ -14,7 +14,7 @@ DECLARE
 BEGIN
     IF due.status = 'Accepted' THEN
         PERFORM set_location(due.id, 0.1, 0.1);
-        IF random() < 0.1 THEN
+        IF random() < 0.2 THEN
             PERFORM set_status(due.id, due.partner_id, 'Picked Up');
             PERFORM say(due.id, due.partner_id, (ARRAY['Got it, see you soon', 'It smells good', 'Is the bell working?'])[1 + floor(random() * 3)]);
         END IF;

@@ -93,9 +93,14 @@ describe("the timetable's page", () => {
     await page.close();
   });
 
-  it('fits a desktop and a phone', async () => {
+  it('fits a desktop and a phone, long names too', async () => {
+    const name = 'A plan whose name is as long as the page lets it be, no more';
+    await db.write('INSERT INTO workflows (id, school_id, title, comments) VALUES (60, 1, $1, $2)', [name, 'x'.repeat(200)]);
+    await db.write(`SELECT start_job(1, 'ines', $1)`, [name]);
     for (const viewport of SCREENS) {
-      const { page } = await visit({ viewport });
+      const { page, ines, henk } = await visit({ viewport });
+      for (const side of [ines, henk]) await side.getByRole('tab', { name }).click();
+      for (const side of [ines, henk]) await shows(side, '.review .comments', 'xxx');
       const [needed, given] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
       assert.ok(needed <= given, `${needed} wide on a screen of ${given}`);
       assert.deepEqual(troubles, []);

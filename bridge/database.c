@@ -493,7 +493,7 @@ struct session_backend database_backend(struct database *database)
 		.snapshot = ask_snapshot,
 		.run_query = ask_value,
 		.call = ask_call,
-		.report_sessions = report_sessions,
+		.report_sessions = database->bridge ? report_sessions : NULL,
 	};
 }
 

@@ -19,7 +19,7 @@ struct database;
 
 /* Connections open as they are needed, up to n; idle ones stay. queue_max: requests waiting; beyond it they are answered unavailable. */
 struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connections, size_t queue_max);
-/* bridge: the name under which the tail registers this process; kept as it is. */
+/* bridge: the name under which the tail registers this process; kept as it is. Without one nobody is told of sessions. */
 void database_name(struct database *database, const char *bridge);
 /* What still waits is answered unavailable, while there is a hub. */
 void database_free(struct database *database);

@@ -377,13 +377,13 @@ static bool start_parts(void)
 	if (!bridge.catalog || !bridge.history || !bridge.database) {
 		return false;
 	}
+	database_name(bridge.database, name);
 	struct session_backend backend = database_backend(bridge.database);
 	bridge.hub = hub_new(bridge.access, bridge.catalog, bridge.history, &limits, &backend);
 	if (!bridge.hub) {
 		return false;
 	}
 	database_attach(bridge.database, bridge.hub);
-	database_name(bridge.database, name);
 	database_on_head(bridge.database, on_head, NULL);
 
 	struct tail_settings tail = {config->dsn, name, LIVEFEED_VERSION, config->tick_interval_ms, false};

@@ -294,6 +294,7 @@ export class Livefeed {
     else if (dialed && code !== 4401) this.#fall();
     else if (code === 401 && typeof this.#token !== 'function') this.#stop(4401, 'the token was refused');
     else this.#again();
+    this.#update();
   }
 
   // The link carries.

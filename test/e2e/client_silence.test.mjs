@@ -6,7 +6,7 @@ import { Bridge } from './lib/bridge.mjs';
 import { liveClient } from './lib/livefeed.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { SCHEMA } from './lib/schema.mjs';
-import { until } from './lib/wait.mjs';
+import { DEADLINE_MS, until } from './lib/wait.mjs';
 
 describe('livefeed-client', () => {
   let cluster;
@@ -28,8 +28,9 @@ describe('livefeed-client', () => {
       await until('the rows', () => rows.loaded);
       proxy.mute = true;
       await db.write('INSERT INTO requests (id, unit_id) VALUES (1, 7)');
-      await until('the end of patience', () => client.status === 'offline', 30_000);
-      proxy.mute = false;
+      let patient = true;
+      client.onStatus(() => { patient = false; proxy.mute = false; });
+      await until('the end of patience', () => !patient, 2 * DEADLINE_MS);
       await until('live again', () => client.status === 'live');
       await until('the row', () => rows.rows.size === 1);
     } finally {

@@ -90,6 +90,11 @@ static bool write_client(struct server *server, struct client *client)
 	static struct frame *frames[BATCH_FRAMES];
 	const char *why;
 	struct gate *gate = transport_gate(client->wsi);
+	if (client->engine) {
+		flush_unmark(server, client);
+		socketio_writable(client);
+		return true;
+	}
 	if (gate && client->session && gate_fault(gate, &why) != 0) {
 		/* What came before the fault has been dealt with by now. */
 		session_close(client->session, (enum close_code)gate_fault(gate, &why), why);
@@ -172,6 +177,7 @@ void flush_all(struct server *server)
 		}
 	}
 	forget();
+	socketio_flush(server);
 	if (server->wake) {
 		/* On libuv a deadline that was set from outside is seen only when libwebsockets is woken. */
 		server->wake = false;

@@ -4,7 +4,7 @@
  * Every request gets an answer, and every answer says which pages may read it (cors.h): those of an origin that is not
  * allowed get 403, whatever they ask for. Cookies are not looked at.
  *
- * Only POST /call/NAME (post.c) takes a body. Any other request that brings one is answered and its connection closed, since what is
+ * Only POST /call/NAME (post.c) and /socket.io/ (socketio.c) take a body. Any other request that brings one is answered and its connection closed, since what is
  * left unread of a body would be taken for the next request.
  */
 #include "transport.h"
@@ -163,7 +163,7 @@ static bool is_method(struct lws *wsi, enum lws_token_indexes method)
 	return lws_hdr_total_length(wsi, method) > 0;
 }
 
-/* What may be asked of us: the answer to OPTIONS. call: where commands are called. */
+/* What may be asked of us: the answer to OPTIONS. call: where something is posted. */
 static int answer_options(struct server *server, struct lws *wsi, bool call, bool end)
 {
 	char origin[ORIGIN_MAX_BYTES + 1], cors[CORS_MAX_BYTES];
@@ -207,11 +207,15 @@ int http_request(struct server *server, struct lws *wsi, struct client *client)
 	}
 	bool known = transport_path(server, wsi, path, sizeof path);
 	bool calls = known && !monitor_owns(wsi) && post_owns(path);
+	bool socketio = known && !monitor_owns(wsi) && socketio_owns(path);
 	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
-		return answer_options(server, wsi, calls, body);
+		return answer_options(server, wsi, calls || socketio, body);
 	}
 	if (calls) {
 		return post_request(server, wsi, client, path, body);
+	}
+	if (socketio) {
+		return socketio_request(server, wsi, client, body);
 	}
 	if (!is_method(wsi, WSI_TOKEN_GET_URI) && !is_method(wsi, WSI_TOKEN_HEAD_URI)) {
 		return http_error(wsi, 405, "bad_message", "only GET and HEAD here", true);

@@ -33,6 +33,7 @@ static const char *const limit_names[METRIC_LIMITS] = {
 
 static const char *const transport_names[METRIC_TRANSPORTS] = {
 	[METRIC_TRANSPORT_WEBSOCKET] = "websocket",
+	[METRIC_TRANSPORT_SOCKETIO] = "socketio",
 	[METRIC_TRANSPORT_HTTP] = "http",
 	[METRIC_TRANSPORT_OTHER] = "other",
 };

@@ -138,6 +138,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_CLOSED_HTTP:
 		if (client) {
 			oneshot_gone(client);
+			socketio_gone(client);
 		}
 		return 0;
 	case LWS_CALLBACK_HTTP_FILE_COMPLETION:
@@ -473,6 +474,7 @@ void server_flush(struct server *server)
 void server_drain(struct server *server)
 {
 	server->draining = true;
+	socketio_drain(server);
 }
 
 size_t server_connections(const struct server *server)
@@ -485,6 +487,7 @@ void server_free(struct server *server)
 	if (!server) {
 		return;
 	}
+	socketio_end(server);
 	/* It closes all it has on the loop; once the loop has seen to that, the second call frees it. */
 	if (server->look) {
 		uv_close((uv_handle_t *)server->look, on_look_closed);

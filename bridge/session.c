@@ -475,6 +475,12 @@ void session_gone(struct session *session)
 	metrics.sessions_closed[metrics_close(session->close_code)]++;
 }
 
+bool session_settled(const struct session *session)
+{
+	return session->state == SESSION_OPEN && session->attempts == NULL && session->token_waits == NULL &&
+	       session->path == NULL;
+}
+
 int session_closing(const struct session *session, const char **reason)
 {
 	if (session->state < SESSION_CLOSING)

@@ -37,6 +37,7 @@ struct client {
 	uint32_t message_len, message_size;
 	bool dirty;
 	bool close_sent; /* our close frame is out; nothing may follow */
+	struct engine *engine; /* a WebSocket or a poll of Socket.IO, in place of a session; NULL: none */
 	struct oneshot *oneshot; /* a plain HTTP request that a session answers; NULL: none */
 	bool deadline; /* the connection ends within CLOSE_WAIT_S */
 	int64_t pinged_ms; /* after it was last heard: it is asked whether it is there */
@@ -48,8 +49,9 @@ struct server {
 	struct lws_context *context;
 	struct lws_vhost *vhost;
 	size_t connections; /* alive in libwebsockets */
-	size_t websockets;
+	size_t websockets; /* and connections of Socket.IO that are polling */
 	struct user_counts *addresses; /* of WebSockets */
+	struct engines *engines; /* of Socket.IO; NULL: none yet */
 	uv_timer_t *look; /* at the unfinished and the silent */
 	int look_at; /* file descriptor that it goes on from */
 	int64_t looked_ms;
@@ -144,6 +146,25 @@ void oneshot_gone(struct client *client);
 /* post.c: POST /call/NAME; path begins with that. end: the request brings a body. */
 bool post_owns(const char *path);
 int post_request(struct server *server, struct lws *wsi, struct client *client, const char *path, bool end);
+
+/*
+ * socketio.c: /socket.io/. The first is for plain requests, the others for WebSockets that come by that path: confirm says whether it is
+ * one (*why not), established and receive whether it goes on.
+ */
+bool socketio_owns(const char *path);
+int socketio_request(struct server *server, struct lws *wsi, struct client *client, bool body);
+bool socketio_confirm(struct server *server, struct lws *wsi, const char **why);
+bool socketio_established(struct server *server, struct lws *wsi, struct client *client);
+bool socketio_receive(struct client *client, const char *text, size_t len, bool binary);
+/* To be closed with this code, for what it sent. */
+void socketio_refuse(struct client *client, int code, const char *reason);
+/* The connection of the WebSocket or the poll is gone. */
+void socketio_gone(struct client *client);
+/* Its socket takes more, or its gate has found a fault. */
+void socketio_writable(struct client *client);
+void socketio_flush(struct server *server);
+void socketio_drain(struct server *server);
+void socketio_end(struct server *server);
 
 /* state.c: GET /state */
 bool state_owns(const char *path);

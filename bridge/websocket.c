@@ -48,6 +48,13 @@ static bool is_plain(const char *path)
 	return strcmp(path, "/ws") == 0 || strcmp(path, "/ws/") == 0;
 }
 
+/* Namespaces of Socket.IO, which the catalog keeps as paths, are none. */
+static bool is_exposed(const struct server *server, const char *path)
+{
+	return strncmp(path, CATALOG_NAMESPACE_PATH, strlen(CATALOG_NAMESPACE_PATH)) != 0 &&
+	       catalog_has_path(server->settings.catalog, (struct text){path, strlen(path)});
+}
+
 /*
  * The request's path as the catalog wants it, percent-encoded; from what the client sent: libwebsockets has decoded its own, and a slash
  * in a value could not be told from one that separates.
@@ -65,6 +72,7 @@ static bool request_path(const struct server *server, struct lws *wsi, char *to,
 int websocket_confirm(struct server *server, struct lws *wsi)
 {
 	char value[ORIGIN_MAX_BYTES + 1], path[CHANNEL_NAME_MAX_BYTES * 4];
+	const char *why = NULL;
 	const struct config *config = server->settings.config;
 	if (transport_header(wsi, WSI_TOKEN_UPGRADE, value, sizeof value) <= 0 || strcasecmp(value, "websocket") != 0) {
 		http_error(wsi, 400, "bad_message", "the only upgrade is to websocket", true);
@@ -73,12 +81,14 @@ int websocket_confirm(struct server *server, struct lws *wsi)
 	} else if (!transport_origin(server, wsi, value, sizeof value)) {
 		http_refuse_origin(wsi, true);
 	} else if (monitor_owns(wsi) || !request_path(server, wsi, path, sizeof path) ||
-	           (!is_plain(path) && !catalog_has_path(server->settings.catalog, (struct text){path, strlen(path)}))) {
+	           (!is_plain(path) && !socketio_owns(path) && !is_exposed(server, path))) {
 		http_error(wsi, 404, "unknown_path", "no WebSocket here", true);
 	} else if (transport_header(wsi, WSI_TOKEN_VERSION, value, sizeof value) <= 0 || strcmp(value, "13") != 0) {
 		http_answer(wsi, 426, "text/plain", "Sec-WebSocket-Version: 13\r\n", "", 0, true);
 	} else if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) <= 0 || lws_hdr_total_length(wsi, WSI_TOKEN_HOST) <= 0) {
 		http_error(wsi, 400, "bad_message", "Host or Sec-WebSocket-Key is missing", true);
+	} else if (socketio_owns(path) && !socketio_confirm(server, wsi, &why)) {
+		http_error(wsi, 400, "bad_message", why, true);
 	} else if (server->draining) {
 		http_error(wsi, 503, "unavailable", "shutting down", true);
 	} else if (server->websockets >= (size_t)config->max_connections + REFUSALS_MAX) {
@@ -145,6 +155,10 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 		log_bounded(LOG_TOPIC_SESSION, fields, "too many connections from this address");
 		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;
 	}
+	server_set_clock(server);
+	if (socketio_owns(path)) {
+		return socketio_established(server, wsi, client) ? 0 : -1;
+	}
 	struct session_origin origin = {
 		.address = address,
 		.path = is_plain(path) ? NULL : path,
@@ -152,7 +166,6 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 		.snapshot = transport_argument(wsi, "snapshot", flag, sizeof flag) &&
 	                (strcmp(flag, "1") == 0 || strcmp(flag, "true") == 0),
 	};
-	server_set_clock(server);
 	client->session = session_open(server->settings.hub, &transport, client, &origin);
 	if (!client->session) {
 		return websocket_close(server, client, CLOSE_GOING_AWAY, "shutting down") ? 0 : -1;
@@ -167,13 +180,20 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 
 /* ---- messages */
 
-static void take_message(struct client *client, const char *text, size_t len)
+/* False: the connection is to be hung up. */
+static bool take_message(struct client *client, const char *text, size_t len)
 {
-	if (utf8_is_valid(text, len)) {
+	if (client->engine && utf8_is_valid(text, len)) {
+		return socketio_receive(client, text, len, false);
+	}
+	if (client->engine) {
+		socketio_refuse(client, CLOSE_NOT_UTF8, "not UTF-8");
+	} else if (utf8_is_valid(text, len)) {
 		session_receive(client->session, text, len);
 	} else {
 		session_close(client->session, CLOSE_NOT_UTF8, "not UTF-8");
 	}
+	return true;
 }
 
 static void drop_message(struct client *client)
@@ -206,31 +226,38 @@ static bool append(struct client *client, const char *in, size_t len)
 int websocket_receive(struct server *server, struct client *client, const char *in, size_t len)
 {
 	const char *reason;
-	if (!client->session || session_closing(client->session, &reason) != 0) {
+	if (!client->engine && (!client->session || session_closing(client->session, &reason) != 0)) {
 		return 0; /* over: what else comes does not count */
 	}
 	server_set_clock(server);
 	if (lws_frame_is_binary(client->wsi)) {
 		drop_message(client);
+		if (client->engine) {
+			return lws_is_final_fragment(client->wsi) && !socketio_receive(client, in, len, true) ? -1 : 0;
+		}
 		session_close(client->session, CLOSE_NOT_TEXT, "text only");
 		return 0;
 	}
 	if (client->message_len + len > (size_t)server->settings.config->max_message_bytes) {
 		drop_message(client);
-		session_close(client->session, CLOSE_TOO_LARGE, "message too large");
+		if (client->engine) {
+			socketio_refuse(client, CLOSE_TOO_LARGE, "message too large");
+		} else {
+			session_close(client->session, CLOSE_TOO_LARGE, "message too large");
+		}
 		return 0;
 	}
 	bool last = lws_is_final_fragment(client->wsi);
 	if (last && client->message_len == 0) {
-		take_message(client, in ? in : "", len);
-		return 0;
+		return take_message(client, in ? in : "", len) ? 0 : -1;
 	}
 	if (len > 0 && !append(client, in, len)) {
 		return -1;
 	}
 	if (last) {
-		take_message(client, client->message, client->message_len);
+		bool goes_on = take_message(client, client->message, client->message_len);
 		drop_message(client);
+		return goes_on ? 0 : -1;
 	}
 	return 0;
 }
@@ -252,6 +279,7 @@ static void end_session(struct client *client)
 		session_gone(client->session);
 		client->session = NULL;
 	}
+	socketio_gone(client);
 	drop_message(client);
 }
 

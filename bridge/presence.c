@@ -201,13 +201,15 @@ void hub_answer_sessions(struct hub *hub, const struct sessions_answer *answer)
 	struct presence *presence = &hub->presence;
 	presence->asked = false;
 	if (answer->status == ANSWER_OK && answer->known) {
+		presence->complained[0] = '\0';
 		if (!presence->opening && answer->n != (int64_t)presence->expected)
 			presence->anew = true;
 		return;
 	}
 	presence->anew = true;
 	presence->due_ms = hub->now_ms + (answer->status == ANSWER_FAILED ? RETRY_MS_REFUSED : RETRY_MS_UNKNOWN);
-	if (answer->status == ANSWER_FAILED)
+	if (answer->status == ANSWER_FAILED && strcmp(presence->complained, answer->error.sqlstate) != 0)
 		log_warn("livefeed.report_sessions failed: %s %.*s", answer->error.sqlstate, (int)answer->error.message.len,
 		         answer->error.message.bytes);
+	memcpy(presence->complained, answer->error.sqlstate, sizeof(presence->complained));
 }

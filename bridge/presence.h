@@ -23,6 +23,7 @@ struct presence { /* the hub's */
 	bool anew; /* all sessions are to be told, in a round of their own ... */
 	bool opening; /* ... of which there is a rest */
 	bool asked; /* a report is under way */
+	char complained[6]; /* why the last was refused: told once */
 };
 
 /* It opened, or its user, units or channels changed. */

@@ -110,7 +110,7 @@ static void test_rounds(void)
 	ok(strstr(reports.text, "\"user\":\"a\"") != NULL && strstr(reports.text, "\"user\":\"b\"") != NULL &&
 	       strstr(reports.text, "\"last\":true") != NULL,
 	   "all are told");
-	hub_answer_sessions(world.hub, &(struct sessions_answer){.status = ANSWER_FAILED});
+	hub_answer_sessions(world.hub, &(struct sessions_answer){.status = ANSWER_FAILED, .error = {"42501", text("no")}});
 	later(29000);
 	is_int(reports.n, 6, "what the database refuses");
 	later(1000);

@@ -100,6 +100,24 @@ describe("the marketplace's page", () => {
     await page.close();
   });
 
+  it('comes back by itself when the bridge was away, and has missed nothing', async () => {
+    const { page, cora, ada } = await visit();
+    const [{ unread }] = await db.write('SELECT unread_count($1) AS unread', [CORA]);
+    await count(cora, unread);
+    await app.bridge.kill();
+    await until('the page to say that it is not live', async () => await page.locator('.live.on').count() === 0);
+    await db.write(`SELECT notify_user($1, 'While you were away')`, [CORA]);
+    const [{ id }] = await db.write(`SELECT place_order(2, 'Salad') AS id`);
+    await app.bridge.again();
+    await until('all to be live again', async () => await page.locator('.live.on').count() === 3, 2 * DEADLINE_MS);
+    await count(cora, unread + 1);
+    await shows(ada, '.orders', `No. ${id}: Salad`);
+    await cora.locator('.bell').click();
+    await shows(cora, '.notices', 'While you were away');
+    assert.deepEqual(troubles, []);
+    await page.close();
+  });
+
   it('fits a desktop and a phone', async () => {
     for (const viewport of SCREENS) {
       const { page, cora } = await visit(viewport);

@@ -5,6 +5,7 @@ import { Live } from '../shared/live.js';
 import { attempt, badge, copy, el, find, flash, links, reconcile, sessions } from '../shared/dom.js';
 
 const LISTED = 6;
+const STILL_MS = 1500; // an order whose own channel tells no position for so long is where its value says; else that may be older
 const money = (amount) => Number(amount).toFixed(2);
 const pill = (element, status) => Object.assign(element, { className: `status pill ${status}`, textContent: status });
 
@@ -50,11 +51,12 @@ class Order {
     this.id = id;
     this.element = copy('order');
     person.element.append(this.element);
+    this.movedAt = 0;
     const { live } = person;
     // The location's and the chat's events come on the order's own channel.
-    live.rows(`orders:row:${id}`, (rows) => this.order(rows.get(String(id))), (event) => event.feed === 'order_locations' && event.data && this.locate(event.data));
+    live.rows(`orders:row:${id}`, (rows) => this.order(rows.get(String(id))), (event) => event.feed === 'order_locations' && event.data && this.moved(event.data));
     live.value(`order_chat:row:${id}`, (messages) => messages && this.chat(messages));
-    live.value(`order_location:row:${id}`, (place) => place && !this.located && this.locate(place)); // where it was when the page came
+    live.value(`order_location:row:${id}`, (place) => place && Date.now() - this.movedAt > STILL_MS && this.locate(place));
     this.part('.say').addEventListener('submit', async (event) => {
       event.preventDefault();
       if (await attempt(() => live.call('send_message', { order: id, body: event.target.elements.body.value }))) event.target.reset();
@@ -70,6 +72,11 @@ class Order {
     pill(this.part('.status'), row.status);
     this.part('.eta').textContent = row.eta && row.status !== 'Delivered' ? `expected ${new Date(row.eta).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}` : '';
     this.part('.partner').style.display = row.partner_id ? '' : 'none';
+  }
+
+  moved(place) {
+    this.movedAt = Date.now();
+    this.locate(place);
   }
 
   locate({ lat, lng }) {

@@ -10,6 +10,7 @@ export { Collection, keyOf } from './collection.js';
 
 const BACKOFF_MS = { first: 1_000, most: 30_000 }; // a random part of it is waited (full jitter)
 const ANSWER_MS = 10_000; // silence after a ping
+const TOKEN_MS = 30_000; // for the application's function to give one
 const REFETCH_MS = 1_000; // between two snapshots of one channel
 const TIMER_MOST_MS = 2 ** 31 - 1;
 const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after which a subscription is over
@@ -97,7 +98,7 @@ export class Livefeed {
   #heartbeat = 25_000;
   #heard = 0;
   #bearer = '';
-  #turn = {};
+  #asking = false; // for a token
   #dirty = false;
   /** @type {any} */
   #retry;
@@ -217,17 +218,20 @@ export class Livefeed {
 
   async #connect() {
     clearTimeout(this.#retry);
-    if (this.closed || this.#dialing) return;
-    const turn = {};
-    this.#turn = turn;
+    if (this.closed || this.#dialing || this.#asking) return;
+    this.#asking = true;
     let token;
     try {
       token = await this.#ask();
     } catch {
-      if (this.#turn === turn) this.#again();
+      token = undefined;
+    }
+    this.#asking = false;
+    if (this.closed) return;
+    if (token === undefined) {
+      this.#again();
       return;
     }
-    if (this.#turn !== turn || this.closed) return;
     if (!token) {
       this.#stop(4401, 'no token');
       return;
@@ -244,9 +248,15 @@ export class Livefeed {
     }
   }
 
-  /** @returns {Promise<string | null | undefined>} */
+  /** Rejects where there is none for the moment. @returns {Promise<string | null>} */
   async #ask() {
-    return typeof this.#token === 'function' ? this.#token() : this.#token;
+    const given = this.#token;
+    if (typeof given !== 'function') return given;
+    const ask = async () => given();
+    /** @type {any} */
+    let timer;
+    const late = new Promise((_, reject) => { timer = setTimeout(reject, TOKEN_MS); });
+    return await Promise.race([ask(), late]).finally(() => clearTimeout(timer)) ?? null;
   }
 
   // No WebSocket gets through, so over HTTP; and now and then another try.
@@ -312,7 +322,6 @@ export class Livefeed {
   #stop(code, reason) {
     if (this.closed) return;
     this.closed = { code, reason };
-    this.#turn = {};
     for (const timer of [this.#retry, this.#silence, this.#renewal]) clearTimeout(timer);
     for (const leave of this.#leave) leave();
     this.#dialing?.close();

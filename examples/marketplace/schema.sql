@@ -158,33 +158,33 @@ SELECT livefeed.watch('chat_messages', entity => 'message', parent_feed => 'orde
 
 -- Values.
 
-CREATE FUNCTION unread_count(who text) RETURNS jsonb LANGUAGE sql STABLE AS
+CREATE FUNCTION unread_count(who text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS
 $$ SELECT to_jsonb(count(*)) FROM notifications WHERE user_id = who::integer AND NOT read $$;
 
-CREATE FUNCTION wallet(who text) RETURNS jsonb LANGUAGE sql STABLE AS
+CREATE FUNCTION wallet(who text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS
 $$ SELECT to_jsonb(coalesce((SELECT balance FROM wallets WHERE user_id = who::integer), 0)) $$;
 
-CREATE FUNCTION partner_queue(who text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION partner_queue(who text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'what', what, 'status', status) ORDER BY id), '[]')
     FROM orders WHERE partner_id = who::integer AND status IN ('Accepted', 'Picked Up')
 $$;
 
-CREATE FUNCTION partner_earnings(who text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION partner_earnings(who text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT jsonb_build_object('deliveries', count(o.id), 'earned', coalesce(sum(p.fee) FILTER (WHERE o.id IS NOT NULL), 0))
     FROM partners p LEFT JOIN orders o ON o.partner_id = p.user_id AND o.status = 'Delivered' WHERE p.user_id = who::integer
 $$;
 
 -- What was said about an order, and where it is: for a page that just opens (the
 -- events of the order's own channel say how it goes on).
-CREATE FUNCTION order_chat(ordered text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION order_chat(ordered text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'sender', m.sender, 'name', u.name, 'body', m.body) ORDER BY m.id), '[]')
     FROM chat_messages m JOIN users u ON u.id = m.sender WHERE m.order_id = ordered::integer
 $$;
 
-CREATE FUNCTION order_location(ordered text) RETURNS jsonb LANGUAGE sql STABLE AS
+CREATE FUNCTION order_location(ordered text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS
 $$ SELECT jsonb_build_object('lat', lat, 'lng', lng) FROM order_locations WHERE order_id = ordered::integer $$;
 
-CREATE FUNCTION admin_dashboard() RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION admin_dashboard() RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT jsonb_build_object(
         'new_orders', (SELECT count(*) FROM orders WHERE status = 'Placed'),
         'under_way', (SELECT count(*) FROM orders WHERE status IN ('Accepted', 'Picked Up')),
@@ -193,7 +193,7 @@ CREATE FUNCTION admin_dashboard() RETURNS jsonb LANGUAGE sql STABLE AS $$
 $$;
 
 -- Who is online: livefeed's own sessions, by name.
-CREATE FUNCTION online() RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION online() RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_object('id', u.id, 'name', u.name, 'role', u.role)), '[]')
     FROM livefeed.sessions s JOIN users u ON u.id::text = s.user_id
 $$;
@@ -207,11 +207,13 @@ SELECT livefeed.expose_query('order_location', 'order_location(text)', 'row', '{
 SELECT livefeed.expose_query('admin_dashboard', 'admin_dashboard()', 'all', '{orders,payments}', roles => '{admin}');
 SELECT livefeed.expose_query('online', 'online()', 'all', '{livefeed_sessions}', roles => '{admin}');
 
--- What pages may do. Each looks at whose things it is asked to touch.
+-- What pages may do. Queries and commands run with the rights of whoever owns them, on
+-- the bridge's connection: each brings its own search path, and
+-- looks at whose things it is asked to touch.
 
 CREATE FUNCTION me() RETURNS integer LANGUAGE sql STABLE AS $$ SELECT livefeed.current_user_id()::integer $$;
 
-CREATE FUNCTION mark_read(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION mark_read(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     UPDATE notifications SET read = true WHERE id = (args->>'id')::integer AND user_id = me();
     IF NOT FOUND THEN
@@ -220,7 +222,7 @@ BEGIN
     RETURN '{}';
 END $$;
 
-CREATE FUNCTION mark_all_read(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION mark_all_read(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     marked integer;
 BEGIN
@@ -229,16 +231,16 @@ BEGIN
     RETURN jsonb_build_object('marked', marked);
 END $$;
 
-CREATE FUNCTION place_order(args jsonb) RETURNS jsonb LANGUAGE sql AS
+CREATE FUNCTION place_order(args jsonb) RETURNS jsonb LANGUAGE sql SET search_path = public, pg_temp AS
 $$ SELECT jsonb_build_object('order', place_order(me(), args->>'what')) $$;
 
-CREATE FUNCTION assign_order(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION assign_order(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM assign((args->>'order')::integer, (args->>'partner')::integer);
     RETURN '{}';
 END $$;
 
-CREATE FUNCTION order_status(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION order_status(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM orders WHERE id = (args->>'order')::integer AND partner_id = me()) THEN
         RAISE EXCEPTION 'this order is not yours to deliver';
@@ -250,7 +252,7 @@ BEGIN
     RETURN '{}';
 END $$;
 
-CREATE FUNCTION send_message(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION send_message(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM orders WHERE id = (args->>'order')::integer AND me() IN (customer_id, partner_id)) THEN
         RAISE EXCEPTION 'this order is not yours';
@@ -273,7 +275,7 @@ $$ SELECT livefeed.issue_token(who::text, NULL, ttl => '5 min') $$;
 -- ... and so do those of simplejwt, {"user_id": 5} (the bridge's --claim-user user_id).
 -- Who that is, says this function (the extension's owner sets it:
 -- SELECT livefeed.set_authorizer('rights(jsonb)')); an unknown user is refused ...
-CREATE FUNCTION rights(claims jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION rights(claims jsonb) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT jsonb_build_object('user', u.id::text, 'units', '[]'::jsonb, 'roles', jsonb_build_array(u.role))
     FROM users u WHERE u.id::text = coalesce(claims->>'user_id', claims->>'sub')
 $$;

@@ -131,21 +131,23 @@ $$;
 
 -- The progress of one job, as a value: what a page gets on connect, and again when
 -- it differs; GET /state?channel=progress:row:7 is the same.
-CREATE FUNCTION progress(job text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION progress(job text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT jsonb_build_object('state', state, 'done', done, 'total', total, 'percent', 100 * done / total, 'step', step)
     FROM generation_jobs WHERE id = job::integer
 $$;
 SELECT livefeed.expose_query('progress', 'progress(text)', 'row', '{generation_jobs}', access_feed => 'generation_jobs');
 
 -- The review page: a workflow and its variants.
-CREATE FUNCTION review_page(workflow text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION review_page(workflow text) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT to_jsonb(w) || jsonb_build_object('variants',
         (SELECT coalesce(jsonb_agg(to_jsonb(v) - 'workflow_id' ORDER BY v.id), '[]') FROM variants v WHERE v.workflow_id = w.id))
     FROM workflows w WHERE w.id = workflow::integer
 $$;
 SELECT livefeed.expose_query('review_page', 'review_page(text)', 'row', '{workflows,variants}', access_feed => 'workflows');
 
--- What pages may do. The role may be held anywhere; where is looked at here.
+-- What pages may do. Queries and commands run with the rights of whoever owns them, on
+-- the bridge's connection: each brings its own search path. The role may be
+-- held anywhere; where is looked at here.
 
 CREATE FUNCTION must_be(needed text, school integer) RETURNS void LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -154,7 +156,7 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION generate_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION generate_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM must_be('planner', (args->>'school')::integer);
     IF coalesce(args->>'title', '') = '' THEN
@@ -163,14 +165,14 @@ BEGIN
     RETURN jsonb_build_object('job', start_job((args->>'school')::integer, livefeed.current_user_id(), args->>'title'));
 END $$;
 
-CREATE FUNCTION cancel_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION cancel_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM must_be('planner', (SELECT school_id FROM generation_jobs WHERE id = (args->>'job')::integer));
     PERFORM cancel_job((args->>'job')::integer, livefeed.current_user_id());
     RETURN '{}';
 END $$;
 
-CREATE FUNCTION review_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION review_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     verdict text := CASE args->>'verdict' WHEN 'approve' THEN 'Approved' WHEN 'reject' THEN 'Rejected' END;
 BEGIN
@@ -185,7 +187,7 @@ BEGIN
     RETURN jsonb_build_object('status', verdict);
 END $$;
 
-CREATE FUNCTION select_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION select_command(args jsonb) RETURNS jsonb LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM must_be('planner', (SELECT w.school_id FROM variants v JOIN workflows w ON w.id = v.workflow_id WHERE v.id = (args->>'variant')::integer));
     PERFORM select_one((args->>'variant')::integer, livefeed.current_user_id());
@@ -199,7 +201,7 @@ SELECT livefeed.expose_command('select_variant', 'select_command(jsonb)', '{plan
 
 -- Who is a member of what; the extension's owner sets it:
 -- SELECT livefeed.set_authorizer('rights(jsonb)')
-CREATE FUNCTION rights(claims jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION rights(claims jsonb) RETURNS jsonb LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT jsonb_build_object('units', jsonb_object_agg(m.school_id, m.roles))
     FROM memberships m WHERE m.user_id = claims->>'sub' HAVING count(*) > 0
 $$;

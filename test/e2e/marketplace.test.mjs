@@ -116,6 +116,7 @@ describe('marketplace', () => {
     const id = await order(PAUL);
     const other = await order(PAUL);
     await move(id, 0.25);
+    await app.settled();
     const cora = await orderPage(CORA, id);
     assert.deepEqual(await value(cora, `order_location:row:${id}`), { lat: 0.25, lng: 0.5 });
     for (const lat of [0.3, 0.35, 0.4]) {

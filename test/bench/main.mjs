@@ -6,7 +6,7 @@ import { postgresVersion } from './lib/cluster.mjs';
 import { endAll } from './lib/process.mjs';
 import { markdown } from './lib/table.mjs';
 
-const names = ['writer', 'bulk', 'fanout', 'latency', 'memory', 'growth'];
+const names = ['writer', 'bulk', 'fanout', 'latency', 'memory', 'growth', 'commands', 'pages'];
 const page = fileURLToPath(new URL('../../docs/performance.md', import.meta.url));
 
 function readOptions(args) {

@@ -26,8 +26,8 @@ const claims = '{"user":"1","units":{"1":[]},"roles":[],"claims":{}}';
 
 async function setUp(cluster) {
     const db = await bridgeDatabase(cluster, 'commands');
-    await cluster.sql(db, `CREATE FUNCTION bump(args jsonb) RETURNS jsonb LANGUAGE sql AS
-            'UPDATE public.items SET n = n + 1 WHERE id = (args ->> ''id'')::integer RETURNING to_jsonb(n)';
+    await cluster.sql(db, `CREATE FUNCTION bump(args jsonb) RETURNS jsonb LANGUAGE plpgsql AS
+            'BEGIN UPDATE public.items SET n = n + 1 WHERE id = (args ->> ''id'')::integer; RETURN args; END';
         SELECT livefeed.expose_command('bump', 'bump(jsonb)')`);
     return db;
 }

@@ -476,8 +476,8 @@ static void stop(bool started)
 		hub_sweep(look.hub);
 		hub_free(look.hub);
 	}
+	database_free(look.database); /* before the tail: definitions that are being loaded are told of */
 	tail_free(look.tail);
-	database_free(look.database);
 	connection_free(look.clerk);
 	run_out();
 	if (look.writing) {

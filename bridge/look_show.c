@@ -46,11 +46,21 @@ static const char *const field_names[N_FIELDS] = {
 
 /* ---- writing */
 
+/* Line feeds and tabs, which JSON has between its parts alone, become spaces. */
 static void put_visible(struct json_out *out, struct text text)
 {
 	static char line[CHUNK_BYTES * VISIBLE_GROWS];
 	while (text.len > 0) {
-		size_t n = text.len < CHUNK_BYTES ? text.len : CHUNK_BYTES;
+		size_t n = 0;
+		while (n < text.len && n < CHUNK_BYTES && !strchr("\t\r\n", text.bytes[n] ? text.bytes[n] : ' ')) {
+			n++;
+		}
+		if (n == 0) {
+			json_puts(out, " ");
+			text.bytes++;
+			text.len--;
+			continue;
+		}
 		while (n < text.len && n > CHUNK_BYTES - 4 && ((unsigned char)text.bytes[n] & 0xC0) == 0x80) {
 			n--; /* not through a character */
 		}

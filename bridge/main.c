@@ -464,8 +464,8 @@ static void stop_parts(bool started)
 		hub_sweep(bridge.hub);
 		hub_free(bridge.hub);
 	}
+	database_free(bridge.database); /* before the tail: definitions that are being loaded are told of */
 	tail_free(bridge.tail);
-	database_free(bridge.database);
 	run_until(all_done);
 	uv_loop_close(&bridge.loop);
 	if (bridge.history) {

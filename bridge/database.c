@@ -4,8 +4,9 @@
  * A request of the hub becomes a job. Jobs wait for a connection that is ready and idle, in a queue for each class of
  * them, first come first served; the classes take turns. Connections are opened while jobs wait and fewer than n are
  * open. A job that has waited for QUEUE_TIMEOUT_MS is answered unavailable: long enough for a restart of PostgreSQL to
- * pass unnoticed, short enough that no client waits without an answer. Each job is answered exactly once, whatever
- * happens to its connection.
+ * pass unnoticed, short enough that no client waits without an answer. While its queue moves it may wait for longer, up
+ * to QUEUE_MOVING_TIMEOUT_MS: ten thousand that come back at once have their turn. Each job is answered exactly once,
+ * whatever happens to its connection.
  *
  * Snapshots, values and the authorizer run functions of the application's, which may be slow: each of these classes has
  * at most half of the connections, and all together leave one for the others, where there are two. The server ends
@@ -36,6 +37,8 @@
 #define VALUE_STATEMENT_TIMEOUT "10s"
 #define CALL_STATEMENT_TIMEOUT "30s"
 #define QUEUE_TIMEOUT_MS 8000
+#define QUEUE_MOVING_TIMEOUT_MS 25000
+#define MOVING_MS 2000 /* a queue moves if one of its jobs was answered in that time */
 #define CHECK_EVERY_MS 500 /* for jobs that have waited too long */
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 2000
@@ -147,6 +150,14 @@ static struct job *pop(struct queue *queue)
 	return job;
 }
 
+/* Has the first of a queue waited for too long? */
+static bool is_overdue(const struct queue *queue, uint64_t now_ms)
+{
+	uint64_t waited_ms = now_ms - queue->first->queued_ms;
+	bool moves = now_ms - queue->moved_ms < MOVING_MS;
+	return waited_ms >= (moves ? QUEUE_MOVING_TIMEOUT_MS : QUEUE_TIMEOUT_MS);
+}
+
 static void on_check(uv_timer_t *timer)
 {
 	struct database *database = timer->data;
@@ -158,7 +169,7 @@ static void on_check(uv_timer_t *timer)
 	bool waiting = false;
 	for (size_t i = 0; i < CLASSES; i++) {
 		struct queue *queue = &database->queues[i];
-		while (queue->first && now_ms - queue->first->queued_ms >= QUEUE_TIMEOUT_MS) {
+		while (queue->first && is_overdue(queue, now_ms)) {
 			database_give_up(database, pop(queue));
 		}
 		waiting = waiting || queue->first;
@@ -328,6 +339,9 @@ static void answered(struct connection *connection, PGresult *result, void *arg)
 {
 	struct slot *slot = arg;
 	(void)connection;
+	if (result) {
+		slot->database->queues[class_of(slot->job)].moved_ms = uv_now(slot->database->loop);
+	}
 	database_answer(slot->database, database_take_job(slot), result);
 	database_dispatch(slot->database);
 }

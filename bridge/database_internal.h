@@ -42,6 +42,7 @@ struct queue {
 	struct job *first, **last;
 	size_t n;
 	size_t running; /* of this class, on a connection */
+	uint64_t moved_ms; /* when one of its jobs was answered by the database */
 };
 
 struct slot {

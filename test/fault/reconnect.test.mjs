@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import { Load } from '../bench/lib/load.mjs';
 import { peakKib, cpuNs } from '../bench/lib/process.mjs';
 import { Bridge } from '../e2e/lib/bridge.mjs';
+import { Client } from '../e2e/lib/client.mjs';
 import { Cluster, epochOf, idOf, ROOT } from '../e2e/lib/cluster.mjs';
 import { SLOW } from '../e2e/lib/wait.mjs';
 import { seconds } from './lib/random.mjs';
@@ -27,6 +28,9 @@ const ADDRESSES = 25; // a thousand sessions may come from one
 const LIVE_WITHIN_MS = 30_000 * SLOW;
 const SAMPLE_EVERY_MS = 20;
 const ROWS_AT_ONCE = 1000; // in a transaction, which keeps 10,000 events
+// More than a bridge has somebody wait for a database that does not answer (8 s).
+const LOOK_UPS = 14;
+const LOOK_UP_S = 0.7;
 const MEMORY_LIMIT_KB = (LONG ? 600_000 : 200_000) * SLOW;
 
 const SCHEMA = `
@@ -34,6 +38,14 @@ const SCHEMA = `
   SELECT livefeed.watch('storm', unit => 'unit');
   CREATE TABLE board (id integer PRIMARY KEY, unit integer NOT NULL, n bigint NOT NULL DEFAULT 0);
   INSERT INTO board SELECT n, n FROM generate_series(1, ${UNITS}) n;
+  CREATE TABLE slow (id integer PRIMARY KEY, unit integer NOT NULL);
+  CREATE FUNCTION slow_unit(slow) RETURNS text LANGUAGE plpgsql STABLE AS $$
+    BEGIN
+      IF session_user = 'bridge' THEN PERFORM pg_sleep(${LOOK_UP_S}); END IF;
+      RETURN $1.unit;
+    END $$;
+  INSERT INTO slow SELECT n, 1 FROM generate_series(1, ${LOOK_UPS}) n;
+  SELECT livefeed.watch('slow', unit_function => 'slow_unit(slow)');
   SELECT livefeed.watch('board', unit => 'unit', columns => '{n}');
 `;
 
@@ -165,6 +177,17 @@ describe('a reconnect storm', () => {
   it('of row channels, each of which has to be asked for, with nothing in memory', async () => {
     await start(['--history', '0'], ROW_CHANNELS);
     await storm('of row channels');
+  });
+
+  it('leaves nobody without an answer who waits for his turn while others have theirs', async () => {
+    bridge = await Bridge.start(db, ['--db-connections', '1']);
+    const client = await Client.open(bridge, { token: await db.token('slow', { units: [1] }) });
+    const began = performance.now();
+    const channels = Array.from({ length: LOOK_UPS }, (_, n) => `slow:row:${n + 1}`);
+    for (const channel of channels) client.send({ type: 'subscribe', ref: channel, channel });
+    for (const channel of channels) assert.equal((await client.next({ ref: channel }, LIVE_WITHIN_MS)).type, 'subscribed');
+    assert.ok(performance.now() - began > LOOK_UPS * LOOK_UP_S * 1000, 'they were looked up one after the other');
+    await client.leave();
   });
 
   it('at a bridge that was killed meanwhile', async () => {

@@ -144,6 +144,11 @@ void gate_attach(int fd, void *connection)
 	}
 }
 
+void *gate_connection(const struct gate *gate)
+{
+	return gate->connection;
+}
+
 static void let_go(struct gate *gate)
 {
 	if (gate->bytes) {

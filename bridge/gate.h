@@ -33,6 +33,7 @@ bool gate_open(int fd);
 /* connection: what the oldest and faulty are called by. */
 void gate_attach(int fd, void *connection);
 struct gate *gate_of(int fd); /* NULL: none */
+void *gate_connection(const struct gate *gate);
 /* With the socket, or before another may have its number. */
 void gate_close(int fd);
 

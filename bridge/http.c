@@ -232,6 +232,9 @@ int http_request(struct server *server, struct lws *wsi, struct client *client)
 	if (monitor_owns(wsi)) {
 		return http_error(wsi, 404, "unknown_path", "nothing here", false);
 	}
+	if (sse_owns(path)) {
+		return sse_request(server, wsi, client);
+	}
 	if (state_owns(path)) {
 		return state_request(server, wsi, client);
 	}

@@ -32,10 +32,8 @@ static const char *const limit_names[METRIC_LIMITS] = {
 };
 
 static const char *const transport_names[METRIC_TRANSPORTS] = {
-	[METRIC_TRANSPORT_WEBSOCKET] = "websocket",
-	[METRIC_TRANSPORT_SOCKETIO] = "socketio",
-	[METRIC_TRANSPORT_HTTP] = "http",
-	[METRIC_TRANSPORT_OTHER] = "other",
+	[METRIC_TRANSPORT_WEBSOCKET] = "websocket", [METRIC_TRANSPORT_SSE] = "sse",   [METRIC_TRANSPORT_POLL] = "poll",
+	[METRIC_TRANSPORT_SOCKETIO] = "socketio",   [METRIC_TRANSPORT_HTTP] = "http", [METRIC_TRANSPORT_OTHER] = "other",
 };
 
 static const char *const snapshot_names[METRIC_SNAPSHOTS] = {

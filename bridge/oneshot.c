@@ -269,7 +269,7 @@ static int answer_json(struct lws *wsi, int status, const char *before, struct t
 }
 
 /* The answer of that frame; -2: it is none. */
-static int answer_frame(struct lws *wsi, struct frame *frame, bool end)
+int oneshot_answer_frame(struct lws *wsi, struct frame *frame, bool end)
 {
 	char code[CODE_MAX_BYTES];
 	if (is_type(frame, "result")) {
@@ -290,7 +290,7 @@ static int answer_frame(struct lws *wsi, struct frame *frame, bool end)
 }
 
 /* The session ends and has said nothing that is an answer. */
-static int answer_closed(struct lws *wsi, int code)
+int oneshot_answer_closed(struct lws *wsi, int code)
 {
 	if (code == CLOSE_TOKEN) {
 		return http_error(wsi, 401, "bad_token", "the token does not count any more", true);
@@ -331,9 +331,9 @@ int oneshot_write(struct server *server, struct lws *wsi, struct client *client)
 	oneshot_gone(client);
 	lws_rx_flow_control(wsi, 1);
 	if (!found) {
-		return answer_closed(wsi, closing);
+		return oneshot_answer_closed(wsi, closing);
 	}
-	int code = answer_frame(wsi, found, end);
+	int code = oneshot_answer_frame(wsi, found, end);
 	frame_unref(found);
 	return code < 0 ? -1 : code;
 }

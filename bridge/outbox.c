@@ -125,8 +125,10 @@ void session_send(struct session *session, struct frame *frame)
 	session->hub->queued_bytes += frame->len;
 	session->n_latest += frame->latest != NULL;
 	session->used = true;
-	if (was_empty) {
+	if (was_empty)
 		session->progress_ms = session->hub->now_ms;
+	if (was_empty || session->listening) {
+		session->listening = false;
 		outbox_wake(session);
 	}
 }
@@ -226,6 +228,11 @@ void session_sent(struct session *session, size_t n)
 		outbox_clear(session); /* a burst's ring is not kept */
 	if (session->n_blocked > 0)
 		replay_unblock(session);
+}
+
+void session_listen(struct session *session)
+{
+	session->listening = true;
 }
 
 bool session_has_output(const struct session *session)

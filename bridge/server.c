@@ -134,11 +134,14 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return oneshot_body_part(wsi, client, in, len);
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return oneshot_body_end(server, wsi, client);
+	case LWS_CALLBACK_HTTP_WRITEABLE:
+		return !client || !client->wsi || flush_client(server, client) ? 0 : -1;
 	case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
 	case LWS_CALLBACK_CLOSED_HTTP:
 		if (client) {
 			oneshot_gone(client);
 			socketio_gone(client);
+			sse_gone(server, client);
 		}
 		return 0;
 	case LWS_CALLBACK_HTTP_FILE_COMPLETION:
@@ -315,6 +318,7 @@ static void on_look(uv_timer_t *timer)
 	int files = gate_files(), slices = files / LOOK_FILES + 1;
 	int64_t late_ms = now_ms(server) - server->looked_ms;
 	server->looked_ms = now_ms(server);
+	sse_look(server);
 	uv_timer_start(timer, on_look, (uint64_t)(LOOK_MS / slices), 0);
 	if (late_ms > LOOK_MS + LATE_MS) {
 		return; /* we stood still: what came meanwhile is to be read first */
@@ -488,6 +492,7 @@ void server_free(struct server *server)
 		return;
 	}
 	socketio_end(server);
+	left_end();
 	/* It closes all it has on the loop; once the loop has seen to that, the second call frees it. */
 	if (server->look) {
 		uv_close((uv_handle_t *)server->look, on_look_closed);

@@ -244,6 +244,8 @@ int64_t session_covered(const struct session *session, size_t n);
 bool session_cursor(const struct session *session, size_t n, char to[CURSOR_MAX_BYTES]);
 /* OPEN, and all that it was asked to subscribe to so far is answered: what could be had is live. */
 bool session_settled(const struct session *session);
+/* The transport has not taken all it was given: it is to be woken once more by the next frame. */
+void session_listen(struct session *session);
 /* 0: not closing, else the code to close with once the outbox is empty. *reason: text of the close frame. */
 int session_closing(const struct session *session, const char **reason);
 

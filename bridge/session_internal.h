@@ -155,6 +155,7 @@ struct session {
 	uint8_t state;
 	bool woken; /* the transport was told and has not come yet */
 	bool used; /* the outbox was, since the last look */
+	bool listening; /* the transport waits for the next frame, though it has left some there */
 	uint8_t n_snapping; /* snapshots that are being asked for on its behalf ... */
 	uint32_t n_unsent; /* ... and that wait for room in its outbox */
 	bool paging; /* a page of the log is being read for it */

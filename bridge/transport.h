@@ -28,6 +28,8 @@
 /* For the client to close in turn, or to take what is left for it. */
 #define CLOSE_WAIT_S 4
 
+struct frame;
+
 struct client {
 	struct lws *wsi; /* of a WebSocket or a oneshot */
 	struct session *session; /* NULL: not a WebSocket, or over */
@@ -39,6 +41,8 @@ struct client {
 	bool close_sent; /* our close frame is out; nothing may follow */
 	struct engine *engine; /* a WebSocket or a poll of Socket.IO, in place of a session; NULL: none */
 	struct oneshot *oneshot; /* a plain HTTP request that a session answers; NULL: none */
+	struct sse *sse; /* GET /events; NULL: none */
+	bool streams; /* it is one of server->streams */
 	bool deadline; /* the connection ends within CLOSE_WAIT_S */
 	int64_t pinged_ms; /* after it was last heard: it is asked whether it is there */
 	uint64_t confirmed, ping_at; /* bytes that its kernel has confirmed; after so many the ping was sent */
@@ -50,7 +54,8 @@ struct server {
 	struct lws_vhost *vhost;
 	size_t connections; /* alive in libwebsockets */
 	size_t websockets; /* and connections of Socket.IO that are polling */
-	struct user_counts *addresses; /* of WebSockets */
+	size_t streams; /* of /events and /poll */
+	struct user_counts *addresses; /* of all these */
 	struct engines *engines; /* of Socket.IO; NULL: none yet */
 	uv_timer_t *look; /* at the unfinished and the silent */
 	int look_at; /* file descriptor that it goes on from */
@@ -142,6 +147,43 @@ int oneshot_begin(struct server *server, struct lws *wsi, struct client *client,
 int oneshot_write(struct server *server, struct lws *wsi, struct client *client);
 /* The connection is gone, or takes another request. */
 void oneshot_gone(struct client *client);
+
+/* The answer that a frame makes of itself, -2: it is none; and that of a session which ended without. */
+int oneshot_answer_frame(struct lws *wsi, struct frame *frame, bool end);
+int oneshot_answer_closed(struct lws *wsi, int code);
+
+/* seat.c: one more connection that lasts, which is counted already, of that address. Not NULL: there are too many. */
+const char *seat_take(struct server *server, struct client *client, const char *address);
+void seat_leave(struct server *server, struct client *client);
+
+/* stream_open.c: the arguments of the request. False: *error says what is wrong. */
+struct stream_ask;
+struct stream_answers;
+bool stream_read_query(struct lws *wsi, struct stream_ask *ask, const char **error);
+void stream_read_last_id(struct lws *wsi, struct stream_ask *ask);
+/* A session that has been given the request's token and a subscribe for each channel; NULL: *code was answered. */
+struct session *stream_open(struct server *server, struct lws *wsi, struct client *client,
+                            const struct session_transport *transport, const struct stream_ask *ask, bool end,
+                            int *code);
+/* Its session is gone. */
+void stream_leave(struct server *server, struct client *client);
+/* Every channel was refused, or the session ends (closing: its code) before it began. */
+int stream_refuse(struct lws *wsi, const struct stream_answers *answers, size_t n_channels, int closing, bool end);
+
+/* left.c: while a request is answered at length, its connection is closed when the client leaves. */
+void left_watch(struct server *server, struct lws *wsi);
+void left_unwatch(struct lws *wsi);
+/* With the loop's other handles. */
+void left_end(void);
+
+/* sse.c: GET /events */
+bool sse_owns(const char *path);
+int sse_request(struct server *server, struct lws *wsi, struct client *client);
+/* False: the connection is to be closed. */
+bool sse_write(struct server *server, struct client *client);
+void sse_gone(struct server *server, struct client *client);
+/* About once a second: heartbeats. */
+void sse_look(struct server *server);
 
 /* post.c: POST /call/NAME; path begins with that. end: the request brings a body. */
 bool post_owns(const char *path);

@@ -24,7 +24,6 @@
 #include "log.h"
 #include "metrics.h"
 #include "request.h"
-#include "users.h"
 
 #define CLOSE_REASON_MAX_BYTES 123
 #define MESSAGE_FIRST_BYTES 1024
@@ -114,21 +113,6 @@ const char *transport_token(struct lws *wsi, char *buffer, size_t size)
 	return transport_argument(wsi, "token", buffer, size) ? buffer : NULL;
 }
 
-/* False: its address has as many connections as it may have. */
-static bool count_address(struct server *server, struct client *client, const char *address)
-{
-	client->address = strdup(address);
-	if (!client->address) {
-		return false;
-	}
-	uint32_t n = user_counts_add(server->addresses, address);
-	if (n == 0) {
-		free(client->address);
-		client->address = NULL;
-	}
-	return n > 0 && n <= server->settings.config->max_connections_per_address;
-}
-
 int websocket_established(struct server *server, struct lws *wsi, struct client *client)
 {
 	static char buffer[TOKEN_MAX_BYTES];
@@ -143,17 +127,10 @@ int websocket_established(struct server *server, struct lws *wsi, struct client 
 	if (!known) {
 		return -1;
 	}
-	if (server->websockets > (size_t)server->settings.config->max_connections) {
-		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS]++;
-		log_bounded(LOG_TOPIC_SESSION, NULL, "too many connections: --max-connections is reached");
-		return websocket_close(server, client, CLOSE_LIMIT, "too many connections") ? 0 : -1;
-	}
 	transport_client_address(server, wsi, address, sizeof address);
-	if (!count_address(server, client, address)) {
-		struct log_field fields[] = {{"address", address}, {NULL, NULL}};
-		metrics.limits[METRIC_LIMIT_MAX_CONNECTIONS_PER_ADDRESS]++;
-		log_bounded(LOG_TOPIC_SESSION, fields, "too many connections from this address");
-		return websocket_close(server, client, CLOSE_LIMIT, "too many connections from this address") ? 0 : -1;
+	const char *full = seat_take(server, client, address);
+	if (full) {
+		return websocket_close(server, client, CLOSE_LIMIT, full) ? 0 : -1;
 	}
 	server_set_clock(server);
 	if (socketio_owns(path)) {
@@ -317,11 +294,7 @@ void websocket_gone(struct server *server, struct client *client)
 	if (client->wsi) {
 		flush_unmark(server, client);
 		end_session(client);
-		if (client->address) {
-			user_counts_remove(server->addresses, client->address);
-			free(client->address);
-			client->address = NULL;
-		}
+		seat_leave(server, client);
 		client->wsi = NULL;
 		server->websockets--;
 	}

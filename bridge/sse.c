@@ -253,8 +253,14 @@ static bool write_id(struct server *server, struct sse *sse)
 	return write_bytes(server, sse, out.bytes, (size_t)n);
 }
 
-/* Has every channel been answered? Then the stream begins, or its end is answered. False: the connection is to be closed. */
-static bool begin(struct server *server, struct sse *sse, struct frame *const *frames, size_t n, int closing)
+enum beginning {
+	BEGUN,
+	NOT_YET, /* or it was refused, and is gone */
+	BROKEN /* the connection is to be closed */
+};
+
+/* Has every channel been answered? Then the stream begins, or is refused. */
+static enum beginning begin(struct server *server, struct sse *sse, struct frame *const *frames, size_t n, int closing)
 {
 	struct stream_answers answers = {0};
 	struct client *client = sse->client;
@@ -263,11 +269,11 @@ static bool begin(struct server *server, struct sse *sse, struct frame *const *f
 	}
 	bool all = answers.answered >= sse->n_channels;
 	if (closing == 0 && all && answers.refused < sse->n_channels) {
-		return write_head(server, sse);
+		return write_head(server, sse) ? BEGUN : BROKEN;
 	}
 	if (closing == 0 && !all) {
 		session_listen(sse->session);
-		return true;
+		return NOT_YET;
 	}
 	if (answers.refusal) {
 		frame_ref(answers.refusal); /* it is the session's */
@@ -276,7 +282,7 @@ static bool begin(struct server *server, struct sse *sse, struct frame *const *f
 	sse_gone(server, client);
 	int code = stream_refuse(client->wsi, &answers, n_channels, closing, server->draining);
 	frame_unref(answers.refusal);
-	return code == 0;
+	return code == 0 ? NOT_YET : BROKEN;
 }
 
 static bool write_closing(struct server *server, struct sse *sse, int code, const char *reason)
@@ -300,11 +306,9 @@ bool sse_write(struct server *server, struct client *client)
 	if (!sse->begun) {
 		size_t n = session_output(sse->session, frames, BATCH_FRAMES);
 		code = session_closing(sse->session, &reason);
-		if (!begin(server, sse, frames, n, code)) {
-			return false;
-		}
-		if (!client->sse || !sse->begun) {
-			return true;
+		enum beginning beginning = begin(server, sse, frames, n, code);
+		if (beginning != BEGUN) {
+			return beginning == NOT_YET;
 		}
 	}
 	if (code != 0) {

@@ -344,12 +344,14 @@ static bool write_poll(struct engine *engine)
 		}
 		json_put(&gathered, packet.bytes, packet.len);
 	}
-	bool closes = socketio_link_closing(engine->link, &reason) != 0;
-	if (gathered.len == 0 && (engine->noop || engine->io.probed)) {
+	bool closes = gathered.len < POLL_MAX_BYTES && (engine->over || socketio_link_closing(engine->link, &reason) != 0);
+	if (gathered.len == 0 && (engine->noop || (engine->io.probed && !closes))) {
 		json_puts(&gathered, "6");
-	} else if (gathered.len == 0 && (closes || engine->over)) {
+	} else if (closes) {
 		engine->over = true;
-		json_puts(&gathered, "1");
+		json_puts(&gathered, gathered.len > 0 ? "\x1e"
+		                                        "1"
+		                                      : "1");
 	}
 	if (gathered.len == 0) {
 		return false;
@@ -358,7 +360,8 @@ static bool write_poll(struct engine *engine)
 	engine->poll = NULL;
 	client->engine = NULL;
 	metrics.bytes_sent += gathered.len;
-	if (gathered.failed || answer_poll(client->wsi, gathered.bytes, gathered.len, server->draining) != 0) {
+	if (gathered.failed ||
+	    answer_poll(client->wsi, gathered.bytes, gathered.len, server->draining && engine->over) != 0) {
 		engine_hang_up(server, client->wsi);
 	}
 	return engine->over;
@@ -391,6 +394,9 @@ static bool write_socket(struct engine *engine, struct client *client, bool *clo
 		    0) {
 			return false;
 		}
+	}
+	if (socketio_link_blocked(engine->link)) {
+		websocket_set_deadline(engine->server, client); /* it may never take the rest */
 	}
 	lws_callback_on_writable(client->wsi);
 	return true;

@@ -567,3 +567,16 @@ int socketio_link_closing(const struct socketio_link *link, const char **reason)
 	*reason = link->reason;
 	return link->code;
 }
+
+bool socketio_link_blocked(struct socketio_link *link)
+{
+	struct frame *frame;
+	const char *reason;
+	bool ends = link->code != 0;
+	for (size_t i = 0; i < link->n; i++) {
+		/* Heard: the session may wake us again, when it has to close. */
+		(void)session_output(link->namespaces[i]->session, &frame, 0);
+		ends = ends || session_closing(link->namespaces[i]->session, &reason) != 0;
+	}
+	return ends;
+}

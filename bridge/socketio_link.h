@@ -39,6 +39,8 @@ void socketio_link_binary(struct socketio_link *link);
 bool socketio_link_output(struct socketio_link *link, struct json_out *out);
 /* Once there is no more output. 0: it goes on, else the code to close the connection with. */
 int socketio_link_closing(const struct socketio_link *link, const char **reason);
+/* Its output cannot be taken at present. True: it is to be closed, or one of its sessions is, whatever is still to go out. */
+bool socketio_link_blocked(struct socketio_link *link);
 /* It has no namespace. */
 bool socketio_link_is_empty(const struct socketio_link *link);
 /* The connection is to be closed, for a reason of its own; static. */

@@ -10,6 +10,7 @@ import { promisify } from 'node:util';
 import { Cluster, ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
+import { until } from './lib/wait.mjs';
 
 const run = promisify(execFile);
 
@@ -121,7 +122,11 @@ describe('the guides', () => {
     for (const line of block.text.split('\n')) {
       const target = /^GET (\S+)$/.exec(line)[1];
       if (target.startsWith('/ws/')) {
-        const client = await Client.open(bridge, { token, path: target });
+        // A bridge that runs already hears of a new path with the next tick.
+        const client = await until(`${target} to be there`, async () => {
+          const one = await Client.open(bridge, { token, path: target, welcome: false });
+          return one.refused === null && one;
+        });
         const first = await client.next((frame) => frame.type === 'subscribed' || frame.type === 'error');
         assert.equal(first.type, 'subscribed', `${file} line ${block.line}: ${line}: ${JSON.stringify(first)}`);
         assert.equal(client.frames.find(({ type }) => type === 'error'), undefined);

@@ -1,4 +1,6 @@
-// What the pages draw with. Text from data becomes text nodes, never markup.
+// What the pages draw with, and how they are connected. Text from data becomes text nodes, never markup.
+
+import { Livefeed } from '../client/livefeed.js';
 
 /** An element: el('li', { class: 'card', onclick, 'data-id': 3 }, 'text', child, ...) */
 export function el(tag, attributes = {}, ...children) {
@@ -17,11 +19,24 @@ export const find = (selector, from = document) => from.querySelector(selector);
 /** A copy of a <template>'s element. */
 export const copy = (id) => document.getElementById(id).content.cloneNode(true).firstElementChild;
 
-/** Shows in `badge` whether a connection is live; for `new Live({ status })`. */
-export const badge = (element) => ({ live, text }) => {
-  element.classList.toggle('on', live);
-  element.textContent = text;
-};
+/** Somebody's connection to the bridge that serves the page; the badge shows whether it is live. */
+export function connect(token, badge) {
+  const live = new Livefeed('../', { token });
+  const show = () => {
+    badge.classList.toggle('on', live.status === 'live');
+    badge.textContent = live.closed?.reason ?? live.status;
+  };
+  live.onStatus(show);
+  show();
+  return live;
+}
+
+/** Draws the rows of a feed's channel, and again after each change; the event is null when all are new. */
+export function follow(live, channel, draw, handlers) {
+  const collection = live.collection(channel, handlers);
+  collection.onChange((event) => draw([...collection.rows.values()], event));
+  return collection;
+}
 
 /** Runs a command for a button, and says it when it is refused. */
 export async function attempt(what) {

@@ -1,8 +1,7 @@
 // Three sides of the marketplace: a customer with an order on its way, the partner
 // who brings it, and the office.
 
-import { Live } from '../shared/live.js';
-import { attempt, badge, copy, el, find, flash, links, reconcile, sessions } from '../shared/dom.js';
+import { attempt, connect, copy, el, find, flash, follow, links, reconcile, sessions } from '../shared/dom.js';
 
 const LISTED = 6;
 const STILL_MS = 1500; // an order whose own channel tells no position for so long is where its value says; else that may be older
@@ -17,11 +16,14 @@ class Person {
     element.prepend(copy('head'));
     this.part('h2').textContent = session.name;
     this.part('.who').textContent = session.role;
-    this.live = new Live({ token: session.token, status: badge(this.part('.live')) });
+    this.live = connect(session.token, this.part('.live'));
     this.bell();
   }
 
   part(selector) { return find(selector, this.element); }
+
+  /** Shows a query's value, and each new one. */
+  show(channel, onValue) { return this.live.subscribe(channel, { onValue }); }
 
   bell() {
     const [bell, notices] = [this.part('.bell'), this.part('.notices')];
@@ -30,12 +32,12 @@ class Person {
       bell.setAttribute('aria-expanded', String(!notices.hidden));
     });
     find('.all', notices).addEventListener('click', () => attempt(() => this.live.call('mark_all_read')));
-    this.live.value(`unread_count:user:${this.session.user}`, (count) => {
+    this.show(`unread_count:user:${this.session.user}`, (count) => {
       find('b', bell).textContent = count;
       find('b', bell).classList.toggle('none', count === 0);
     });
-    this.live.rows(`notifications:user:${this.session.user}`, (rows, event) => {
-      const newest = [...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED);
+    follow(this.live, `notifications:user:${this.session.user}`, (rows, event) => {
+      const newest = rows.sort((a, b) => b.id - a.id).slice(0, LISTED);
       reconcile(find('ul', notices), newest, (row) => row.id,
         (row) => el('li', {}, el('span', {}, row.body), el('button', { class: 'small', onclick: () => attempt(() => this.live.call('mark_read', { id: row.id })) }, 'Read')),
         (line, row) => { line.classList.toggle('read', row.read); find('button', line).hidden = row.read; });
@@ -52,14 +54,15 @@ class Order {
     this.element = copy('order');
     person.element.append(this.element);
     this.movedAt = 0;
-    const { live } = person;
     // The location's and the chat's events come on the order's own channel.
-    live.rows(`orders:row:${id}`, (rows) => this.order(rows.get(String(id))), (event) => event.feed === 'order_locations' && event.data && this.moved(event.data));
-    live.value(`order_chat:row:${id}`, (messages) => messages && this.chat(messages));
-    live.value(`order_location:row:${id}`, (place) => place && Date.now() - this.movedAt > STILL_MS && this.locate(place));
+    this.followed = follow(person.live, `orders:row:${id}`, ([row]) => this.order(row), { onEvent: (event) => event.feed === 'order_locations' && event.data && this.moved(event.data) });
+    this.values = [
+      person.show(`order_chat:row:${id}`, (messages) => messages && this.chat(messages)),
+      person.show(`order_location:row:${id}`, (place) => place && Date.now() - this.movedAt > STILL_MS && this.locate(place)),
+    ];
     this.part('.say').addEventListener('submit', async (event) => {
       event.preventDefault();
-      if (await attempt(() => live.call('send_message', { order: id, body: event.target.elements.body.value }))) event.target.reset();
+      if (await attempt(() => person.live.call('send_message', { order: id, body: event.target.elements.body.value }))) event.target.reset();
     });
   }
 
@@ -70,7 +73,7 @@ class Order {
     if (!row) return;
     this.part('.what').textContent = `No. ${row.id}: ${row.what}`;
     pill(this.part('.status'), row.status);
-    this.part('.eta').textContent = row.eta && row.status !== 'Delivered' ? `expected ${new Date(row.eta).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}` : '';
+    this.part('.eta').textContent = row.eta && row.status !== 'Delivered' ? `expected ${new Date(row.eta).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })}` : '';
     this.part('.partner').style.display = row.partner_id ? '' : 'none';
   }
 
@@ -96,7 +99,8 @@ class Order {
   }
 
   leave() {
-    for (const channel of ['orders', 'order_chat', 'order_location']) this.person.live.leave(`${channel}:row:${this.id}`);
+    this.followed.close();
+    for (const each of this.values) each.unsubscribe();
     this.element.remove();
   }
 }
@@ -111,10 +115,10 @@ function show(person, id) {
 class Customer extends Person {
   constructor(session, element) {
     super(session, element);
-    this.live.value(`wallet:user:${session.user}`, (balance) => { this.part('.wallet').textContent = money(balance); });
-    this.live.rows('menu', (rows) => reconcile(this.part('.buy select'), [...rows.values()].sort((a, b) => a.price - b.price), (dish) => dish.what,
+    this.show(`wallet:user:${session.user}`, (balance) => { this.part('.wallet').textContent = money(balance); });
+    follow(this.live, 'menu', (rows) => reconcile(this.part('.buy select'), rows.sort((a, b) => a.price - b.price), (dish) => dish.what,
       (dish) => el('option', { value: dish.what }), (option, dish) => { option.textContent = `${dish.what}, ${money(dish.price)}`; }));
-    this.live.rows(`orders:user:${session.user}`, (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id)));
+    follow(this.live, `orders:user:${session.user}`, (rows) => this.orders(rows.sort((a, b) => b.id - a.id)));
     this.part('.which').addEventListener('change', (event) => {
       this.chosen = true;
       show(this, Number(event.target.value));
@@ -142,11 +146,11 @@ const NEXT = { Accepted: 'Picked Up', 'Picked Up': 'Delivered' };
 class Partner extends Person {
   constructor(session, element) {
     super(session, element);
-    this.live.value(`partner_earnings:user:${session.user}`, (value) => {
+    this.show(`partner_earnings:user:${session.user}`, (value) => {
       this.part('.earned').textContent = money(value.earned);
       this.part('.deliveries').textContent = value.deliveries;
     });
-    this.live.value(`partner_queue:user:${session.user}`, (queue) => this.queue(queue));
+    this.show(`partner_queue:user:${session.user}`, (queue) => this.queue(queue));
   }
 
   queue(queue) {
@@ -162,13 +166,13 @@ class Partner extends Person {
 class Admin extends Person {
   constructor(session, element) {
     super(session, element);
-    this.live.value('admin_dashboard', (figures) => {
+    this.show('admin_dashboard', (figures) => {
       for (const name of ['new_orders', 'under_way', 'delivered']) this.part(`.${name}`).textContent = figures[name];
       this.part('.paid').textContent = money(figures.paid);
     });
-    this.live.value('online', (people) => this.part('.online').replaceChildren(...people.map((person) => el('li', { class: 'pill' }, `${person.name} (${person.role})`))));
-    this.live.rows('orders', (rows) => this.orders([...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED)));
-    this.live.rows('payments', (rows) => reconcile(this.part('.payments'), [...rows.values()].sort((a, b) => b.id - a.id).slice(0, LISTED), (row) => row.id,
+    this.show('online', (people) => this.part('.online').replaceChildren(...people.map((person) => el('li', { class: 'pill' }, `${person.name} (${person.role})`))));
+    follow(this.live, 'orders', (rows) => this.orders(rows.sort((a, b) => b.id - a.id).slice(0, LISTED)));
+    follow(this.live, 'payments', (rows) => reconcile(this.part('.payments'), rows.sort((a, b) => b.id - a.id).slice(0, LISTED), (row) => row.id,
       (row) => el('li', {}, el('span', {}, row.order_id ? `for order ${row.order_id}` : 'top-up'), el('span', { class: 'push' }, money(row.amount)))));
   }
 

@@ -1,7 +1,6 @@
 // Two departments of the archive, each as one of its people sees it.
 
-import { Live } from '../shared/live.js';
-import { attempt, badge, copy, el, find, flash, links, reconcile, sessions, time } from '../shared/dom.js';
+import { attempt, connect, copy, el, find, flash, follow, links, reconcile, sessions, time } from '../shared/dom.js';
 
 const LOG_LINES = 6;
 const TRAIL_LINES = 5;
@@ -19,22 +18,20 @@ const VERBS = {
 class Unit {
   delays = [];
 
-  codes = new Map(); // of the department's storage; admins alone may see it
-
   constructor(session, element) {
     this.session = session;
     this.element = element;
     this.part('h2').textContent = session.name;
     this.part('.who').textContent = session.user;
-    this.live = new Live({ token: session.token, status: badge(this.part('.live')) });
+    this.live = connect(session.token, this.part('.live'));
     const { unit, user } = session;
-    const follow = (channel, draw) => this.live.rows(channel, (rows, event) => { draw([...rows.values()], event); this.happened(event); });
-    this.live.value(`request_counts:unit:${unit}`, (counts) => this.counts(counts));
-    follow(`requests:unit:${unit}`, (rows, event) => this.requests(rows.sort((a, b) => b.id - a.id), event));
-    follow(`crates:unit:${unit}`, (rows, event) => this.crates(rows.sort((a, b) => a.id - b.id), event));
-    this.live.rows(`storage:unit:${unit}`, (rows) => { this.codes = rows; this.places(); });
-    follow(`notifications:user:${user}`, (rows) => this.notices(rows.filter((row) => !row.read).length));
-    this.live.rows(`audit_trail:unit:${unit}`, (rows) => this.trail([...rows.values()].sort((a, b) => b.id - a.id).slice(0, TRAIL_LINES)));
+    const show = (channel, draw) => follow(this.live, channel, (rows, event) => { draw(rows, event); this.happened(event); });
+    this.live.subscribe(`request_counts:unit:${unit}`, { onValue: (counts) => this.counts(counts) });
+    this.storage = follow(this.live, `storage:unit:${unit}`, () => this.places()); // admins alone may see it
+    show(`requests:unit:${unit}`, (rows, event) => this.requests(rows.sort((a, b) => b.id - a.id), event));
+    show(`crates:unit:${unit}`, (rows, event) => this.crates(rows.sort((a, b) => a.id - b.id), event));
+    show(`notifications:user:${user}`, (rows) => this.notices(rows.filter((row) => !row.read).length));
+    follow(this.live, `audit_trail:unit:${unit}`, (rows) => this.trail(rows.sort((a, b) => b.id - a.id).slice(0, TRAIL_LINES)));
     this.part('.ask').addEventListener('submit', async (event) => {
       event.preventDefault();
       const { type, title } = event.target.elements;
@@ -76,7 +73,7 @@ class Unit {
   }
 
   places() {
-    for (const place of this.element.querySelectorAll('[data-place]')) place.textContent = this.codes.get(place.dataset.place)?.code ?? place.dataset.place;
+    for (const place of this.element.querySelectorAll('[data-place]')) place.textContent = this.storage.rows.get(place.dataset.place)?.code ?? place.dataset.place;
   }
 
   notices(count) {

@@ -1,14 +1,14 @@
 // A planner's and a head's side: jobs with their progress, imports, and plans in review.
 
-import { Live } from '../shared/live.js';
-import { attempt, badge, copy, el, find, links, reconcile, sessions } from '../shared/dom.js';
+import { attempt, connect, copy, el, find, follow, links, reconcile, sessions } from '../shared/dom.js';
 
 const JOBS_SHOWN = 4;
 
 class Person {
-  #watched = new Set(); // jobs whose progress is subscribed
+  #watched = new Map(); // by job, the subscription to its progress
   #opened = null; // the workflow in review
   #review = null; // and what it holds
+  #page = null; // the subscription that brings it
 
   constructor(session, element) {
     this.session = session;
@@ -19,10 +19,10 @@ class Person {
     this.head = session.roles.includes('head');
     this.part('.generate').hidden = !this.planner;
     this.part('.verdict').hidden = !this.head;
-    this.live = new Live({ token: session.token, status: badge(this.part('.live')) });
-    this.live.rows(`generation_jobs:unit:${session.school}`, (rows) => this.jobs([...rows.values()]));
-    this.live.rows(`imports:unit:${session.school}`, (rows) => this.imports([...rows.values()]));
-    this.live.rows(`workflows:unit:${session.school}`, (rows) => this.workflows([...rows.values()]));
+    this.live = connect(session.token, this.part('.live'));
+    follow(this.live, `generation_jobs:unit:${session.school}`, (rows) => this.jobs(rows));
+    follow(this.live, `imports:unit:${session.school}`, (rows) => this.imports(rows));
+    follow(this.live, `workflows:unit:${session.school}`, (rows) => this.workflows(rows));
     this.part('.generate').addEventListener('submit', (event) => this.generate(event));
     this.part('.verdict').addEventListener('submit', (event) => this.verdict(event));
   }
@@ -51,14 +51,13 @@ class Person {
       const bar = this.bar(job.title);
       if (this.planner) find('.line', bar).append(el('button', { class: 'small', onclick: () => attempt(() => this.live.call('cancel', { job: job.id })) }, 'Cancel'));
       this.fill(bar, { ...job, percent: Math.floor(100 * job.done / job.total) });
-      this.#watched.add(job.id);
-      this.live.value(`progress:row:${job.id}`, (value) => value && this.fill(bar, value));
+      this.#watched.set(job.id, this.live.subscribe(`progress:row:${job.id}`, { onValue: (value) => value && this.fill(bar, value) }));
       return bar;
     });
-    for (const id of this.#watched) {
+    for (const [id, progress] of this.#watched) {
       if (shown.some((job) => job.id === id)) continue;
       this.#watched.delete(id);
-      this.live.leave(`progress:row:${id}`);
+      progress.unsubscribe();
     }
   }
 
@@ -77,10 +76,10 @@ class Person {
   }
 
   open(id) {
-    if (this.#opened !== null) this.live.leave(`review_page:row:${this.#opened}`);
+    this.#page?.unsubscribe();
     this.#opened = id;
     for (const tab of this.part('.workflows').children) tab.setAttribute('aria-selected', String(Number(tab.dataset.key) === id));
-    this.live.value(`review_page:row:${id}`, (value) => value && this.review(value));
+    this.#page = this.live.subscribe(`review_page:row:${id}`, { onValue: (value) => value && this.review(value) });
   }
 
   review(plan) {

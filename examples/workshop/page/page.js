@@ -1,8 +1,7 @@
 // One person's side of the shop: the board and the day at the counter. `?as=noah`
 // shows the page as another.
 
-import { Live } from '../shared/live.js';
-import { attempt, badge, el, find, flash, links, reconcile, sessions } from '../shared/dom.js';
+import { attempt, connect, el, find, flash, links, reconcile, sessions } from '../shared/dom.js';
 
 const DRAG_FROM_PX = 5; // less is a click
 
@@ -22,12 +21,11 @@ const board = { columns: new Map(), cards: new Map(), comments: new Map(), label
 let dragging = null;
 let opened = null; // the card whose details are shown
 
-const live = new Live({ token: me.token, status: badge(find('.live')) });
-const follow = (feed, name) => live.rows(`${feed}:unit:${shop}`, (rows, event) => { board[name] = rows; draw(event); });
-follow('board_columns', 'columns');
-follow('cards', 'cards');
-follow('comments', 'comments');
-follow('labels', 'labels');
+const live = connect(me.token, find('.live'));
+for (const name of Object.keys(board)) {
+  const collection = live.collection(`${name === 'columns' ? 'board_columns' : name}:unit:${shop}`);
+  collection.onChange((event) => { board[name] = collection.rows; draw(event); });
+}
 
 const sorted = (rows, by) => [...rows.values()].sort((a, b) => a[by] - b[by]);
 const inColumn = (id) => sorted(board.cards, 'position').filter((card) => card.column_id === id);
@@ -179,8 +177,9 @@ find('.say').addEventListener('submit', async (event) => {
 const clock = (stamp) => new Date(stamp).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC' });
 const NEXT = { Pending: 'Confirmed', Confirmed: 'Done' };
 
-live.value(`pending_count:unit:${shop}`, (count) => { find('.pending').textContent = count; });
-live.value(`today_appointments:unit:${shop}`, (list) => reconcile(find('.appointments'), list, (each) => each.id,
+const show = (query, onValue) => live.subscribe(`${query}:unit:${shop}`, { onValue });
+show('pending_count', (count) => { find('.pending').textContent = count; });
+show('today_appointments', (list) => reconcile(find('.appointments'), list, (each) => each.id,
   (each) => el('li', {}, el('span', { class: 'at' }), el('span', { class: 'customer' }), el('span', { class: 'car faint' }), el('span', { class: 'pill' }),
     el('button', { class: 'small', onclick: (event) => attempt(() => live.call('set_appointment', { appointment: each.id, status: event.currentTarget.dataset.next })) })),
   (line, each) => {
@@ -192,7 +191,7 @@ live.value(`today_appointments:unit:${shop}`, (list) => reconcile(find('.appoint
     Object.assign(find('button', line), { hidden: !next, textContent: next === 'Done' ? 'Done' : 'Confirm' });
     find('button', line).dataset.next = next ?? '';
   }));
-live.value(`today_schedule:unit:${shop}`, (bays) => find('.schedule').replaceChildren(...Object.entries(bays).map(([bay, taken]) => (
+show('today_schedule', (bays) => find('.schedule').replaceChildren(...Object.entries(bays).map(([bay, taken]) => (
   el('div', { class: 'bay' }, el('b', {}, `Bay ${bay}`), el('div', {}, taken.map((slot) => el('span', {}, `${slot.from} to ${slot.to} ${slot.car}`))))))));
 
 find('.book').addEventListener('submit', async (event) => {

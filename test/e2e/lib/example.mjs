@@ -35,10 +35,12 @@ export class Example {
     return example;
   }
 
-  // As the demo does it: the page, what pages share, and tokens for the people on it.
+  // As the demo does it: the page, what pages share, the browser library, and tokens for the people on it.
   async #publish(name) {
     this.#pages = await mkdtemp(path.join(os.tmpdir(), 'livefeed-pages-'));
-    await cp(path.join(this.folder, '../shared'), path.join(this.#pages, 'shared'), { recursive: true });
+    for (const [from, to] of [[path.join(this.folder, '../shared'), 'shared'], [path.join(ROOT, 'client'), 'client']]) {
+      await cp(from, path.join(this.#pages, to), { recursive: true });
+    }
     await cp(path.join(this.folder, 'page'), path.join(this.#pages, name), { recursive: true });
     const [people] = await this.db.query(await readFile(path.join(this.folder, 'people.sql'), 'utf8'));
     await writeFile(path.join(this.#pages, name, 'session.json'), JSON.stringify(Object.values(people)[0]));

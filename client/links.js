@@ -152,7 +152,6 @@ export function openHttp(sink, streams) {
   }
 
   (async () => {
-    let broken = 0; // streams in a row that ended without a byte
     while (!over) {
       const abort = new AbortController();
       let other = false;
@@ -171,8 +170,7 @@ export function openHttp(sink, streams) {
         } else if (link.kind === 'sse') {
           const came = await stream(wanted, abort);
           if (over || other) continue;
-          if (!came && ++broken > 1) link.kind = 'poll';
-          if (came) broken = 0;
+          if (!came) link.kind = 'poll';
           await pause(Math.random() * PACE_MS);
         } else {
           await poll(wanted, abort);

@@ -115,4 +115,11 @@ describe('livefeed-client', () => {
     const counts = await compare(t, 'client over WebSocket', [cut, cut, cut, kill, hide]);
     assert.ok(counts.offline > 1);
   });
+
+  it('the same from way to way: proxies that refuse WebSockets, and let them through again', { timeout: 60_000 + SECONDS * 10_000 }, async (t) => {
+    const allow = (settings) => async () => { Object.assign(proxy, settings); proxy.cut(); };
+    const closed = allow({ upgrades: false });
+    const counts = await compare(t, 'client from way to way', [closed, closed, cut, kill, hide, allow({ upgrades: true }), async () => { proxy.upgrades = true; }]);
+    assert.ok(counts.polling > 0, JSON.stringify(counts)); // it begins live
+  });
 });

@@ -3,11 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { io } from 'socket.io-client';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
 import { Cluster } from './lib/cluster.mjs';
 import { value } from './lib/example.mjs';
 import { SCHEMA } from './lib/schema.mjs';
+import { Stream } from './lib/stream.mjs';
 import { until } from './lib/wait.mjs';
 
 const LONG = Number(process.env.FAULT_SECONDS ?? 0) >= 60;
@@ -61,6 +63,24 @@ describe('who is online', () => {
     await told('one channel less', 'ann', ([row]) => row.channels.length === 1);
     await one.leave();
     await told('one session less', 'ann', (found) => found.length === 1);
+  });
+
+  it('whatever the transport', async () => {
+    const token = await db.token('hal', { units: [7] });
+    const stream = await Stream.open(bridge, { token, channels: ['requests:unit:7'] });
+    const socket = io(bridge.origin, { auth: { token }, forceNew: true });
+    try {
+      assert.equal((await socket.emitWithAck('subscribe', { channel: 'requests:unit:7' })).type, 'subscribed');
+      const state = await bridge.get('/state?channel=requests:unit:7', { headers: { Authorization: `Bearer ${token}` } });
+      assert.equal(state.status, 200);
+      const found = await told('both', 'hal', (all) => all.length === 2);
+      assert.deepEqual(found.map(({ transport }) => transport).sort(), ['socketio', 'sse'], 'and a single request is no session');
+      assert.deepEqual(found.find(({ transport }) => transport === 'sse').channels, ['requests:unit:7']);
+    } finally {
+      socket.close();
+      stream.leave();
+    }
+    await told('both to be gone', 'hal', (all) => all.length === 0);
   });
 
   it('a query per unit follows who comes and goes', async () => {

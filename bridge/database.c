@@ -9,7 +9,8 @@
  * whatever happens to its connection.
  *
  * Snapshots, values and the authorizer run functions of the application's, which may be slow: each of these classes has
- * at most half of the connections, and all together leave one for the others, where there are two. The server ends
+ * at most half of the connections (values one more: value.c uses it where the others are slow), and all together leave
+ * one for the others, where there are two. The server ends
  * what runs for longer than its kind of job may.
  */
 #include "database_internal.h"
@@ -410,7 +411,8 @@ static bool may_run(const struct database *database, size_t class)
 	for (size_t i = 0; i < CLASSES; i++) {
 		heavy += is_heavy(i) ? database->queues[i].running : 0;
 	}
-	return queue->running < half_of(database) && heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
+	size_t most = half_of(database) + (class == CLASS_VALUE ? 1 : 0);
+	return queue->running < most && heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
 }
 
 static bool is_waiting(const struct database *database)

@@ -6,7 +6,8 @@
  * sent before the stream has come as far, because an event on the way may end a right to it.
  *
  * As many runs at once as the backend has connections for. Those that were slow the last time leave one of these to the
- * others: a slow function delays only its own values.
+ * others. What turns out to be slow while it has them all opens one more place, for a value that was not slow the last
+ * time or is of a query that nothing runs of. So a slow function delays only its own values.
  */
 #include "value.h"
 
@@ -19,6 +20,7 @@
 #include "session_internal.h"
 
 #define SLOW_MS 500
+#define LOOK_MAX 1000 /* of those that wait, when one is looked for that may have the place beyond */
 #define BACKOFF_FIRST_MS 1000
 #define BACKOFF_MAX_MS 60000
 #define BEHIND_MS 100 /* until those who had no room are looked at again */
@@ -255,8 +257,10 @@ void value_leave(struct channel *channel)
 	struct value *value = channel->result;
 	struct hub *hub = hub_of(value);
 	struct values *values = &hub->values;
-	if (value->request != NULL)
+	if (value->request != NULL) {
 		value->request->value = NULL; /* the answer frees it */
+		value->query->n_running--;
+	}
 	if (value->state == VALUE_READY)
 		list_remove(value->slow ? &values->ready_slow : &values->ready, value);
 	drop_ahead(hub, value);
@@ -434,6 +438,8 @@ static void run(struct hub *hub, struct value *value)
 	value->started_ms = hub->now_ms;
 	value->ran = true;
 	value->dirty = value->again = false;
+	value->query->n_running++;
+	values->last_started_ms = hub->now_ms;
 	values->n_running++;
 	values->n_running_slow += value->slow;
 	struct text of = value->channel->value;
@@ -454,10 +460,30 @@ static struct value *next_ready(struct values *values)
 	return next;
 }
 
+/* When all that run are slow ones, if it is not known yet, and somebody waits for that. */
+static int64_t all_slow_ms(const struct values *values)
+{
+	bool waiting = values->n_running == values->at_once && values->ready.first != NULL;
+	return waiting ? values->last_started_ms + SLOW_MS : INT64_MAX;
+}
+
+/* One that is not to wait for slow ones. */
+static struct value *next_beyond(const struct values *values)
+{
+	struct value *value = values->ready.first;
+	for (size_t i = 0; value != NULL && i < LOOK_MAX; i++, value = value->ready_next)
+		if (value->ran || value->query->n_running == 0)
+			return value;
+	return NULL;
+}
+
 static void run_ready(struct hub *hub)
 {
+	struct values *values = &hub->values;
 	struct value *value;
-	while (hub->values.n_running < hub->values.at_once && hub->live && (value = next_ready(&hub->values)) != NULL)
+	while (values->n_running < values->at_once && hub->live && (value = next_ready(values)) != NULL)
+		run(hub, value);
+	if (hub->live && all_slow_ms(values) <= hub->now_ms && (value = next_beyond(values)) != NULL)
 		run(hub, value);
 }
 
@@ -480,7 +506,9 @@ void values_pump(struct hub *hub)
 
 int64_t values_due_ms(const struct hub *hub)
 {
-	return hub->values.n_heap > 0 ? hub->values.heap[0]->due_ms : INT64_MAX;
+	int64_t due_ms = hub->values.n_heap > 0 ? hub->values.heap[0]->due_ms : INT64_MAX;
+	int64_t slow_ms = all_slow_ms(&hub->values);
+	return slow_ms > hub->now_ms && slow_ms < due_ms ? slow_ms : due_ms;
 }
 
 /* ---- answers */
@@ -565,6 +593,7 @@ void hub_answer_value(struct hub *hub, struct request *request, const struct val
 		value->request = NULL;
 		value->state = VALUE_RESTING;
 		value->slow = hub->now_ms - value->started_ms >= SLOW_MS;
+		value->query->n_running--;
 		if (answer->status == ANSWER_UNAVAILABLE)
 			retry(hub, value);
 		else if (answer->status == ANSWER_FAILED)

@@ -57,6 +57,7 @@ struct value_query { /* a query that has values */
 	struct value_query *next;
 	struct query *query;
 	struct value *values;
+	size_t n_running;
 	bool touched; /* all of them, by an event up to touched_id */
 	int64_t touched_id;
 	int64_t complained_ms;
@@ -74,6 +75,7 @@ struct values { /* the hub's */
 	struct value_list ready, ready_slow;
 	struct value_list ahead; /* by ready_next */
 	size_t n_running, n_running_slow, at_once; /* at_once: as many may run */
+	int64_t last_started_ms; /* of all runs */
 	size_t kept_bytes; /* of frames */
 	uint64_t serial;
 	bool slow_next; /* whose turn it is */

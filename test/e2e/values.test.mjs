@@ -268,6 +268,32 @@ describe('values', () => {
     await db.write('DELETE FROM troubles');
   });
 
+  it('waits for a slow function alone, from its first runs on', async () => {
+    const units = [45, 46, 47, 48];
+    await db.write(`INSERT INTO troubles SELECT unnest($1::integer[]), 'wait'`, [units]);
+    const holder = await db.connect();
+    for (const unit of units) await holder.query('SELECT pg_advisory_lock($1)', [unit]);
+    const fresh = await Bridge.start(db); // one that knows of no value yet
+    const open = async (user, who) => {
+      const client = await Client.open(fresh, { token: await db.token(user, who) });
+      clients.push(client);
+      return client;
+    };
+    const member = await open('alice', { units });
+    const reader = await open('95');
+    for (const unit of units) await member.subscribe(`troubled:unit:${unit}`);
+    await reader.subscribe('unread:user:95');
+    await valueOf(reader, 'unread:user:95', 0, 5000); // before any of the others has come to its end, after ten seconds
+    await db.write('INSERT INTO messages (id, reader) VALUES (500, 95)');
+    await valueOf(reader, 'unread:user:95', 1, 5000);
+    assert.ok(!member.frames.some((frame) => frame.type === 'value' || frame.type === 'error'));
+    await holder.end();
+    for (const unit of units) await valueOf(member, `troubled:unit:${unit}`, null);
+    await db.write('DELETE FROM troubles');
+    await Promise.all([member, reader].map((client) => client.leave()));
+    await fresh.stop();
+  });
+
   it('never sends an older value after a newer one', async () => {
     await db.write('INSERT INTO counters VALUES (5, 50, 0)');
     const members = [];

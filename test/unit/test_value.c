@@ -572,6 +572,42 @@ static void test_slow(void)
 	world_end();
 }
 
+/* Slow from the first: two of one query have both places. */
+static void test_slow_at_first(void)
+{
+	static struct client a, b;
+	begin();
+	enter(&a, "7", "\"units\":[1,2,3]");
+	enter(&b, "5", "");
+	watch(&b, "unread:user:5");
+	answer_next();
+	watch(&a, "counts:unit:1");
+	watch(&a, "counts:unit:2");
+	watch(&a, "counts:unit:3");
+	later(60);
+	notice(101, "5");
+	skip(&b);
+	is_int(open_asks(), 2, "another query's value waits for them");
+	is_int((int)hub_wait_ms(world.hub), 440, "but only until it is clear that they are slow");
+	later(439);
+	is_int(open_asks(), 2, "not before");
+	later(1);
+	is_int(open_asks(), 3, "then it has a place beyond theirs");
+	answer_value_of("5", "2");
+	is_str(next(&b), VALUE("unread:user:5", 101, "2"), "and comes");
+	later(60);
+	is_int(open_asks(), 2, "the third of the slow query's has no such place");
+	notice(102, "5");
+	later(500);
+	answer_value_of("5", "3");
+	is_str(next(&b), VALUE("unread:user:5", 102, "3"), "but the other has, again");
+	ok(hub_wait_ms(world.hub) != 0, "and nothing is due at once");
+	answer_all();
+	leave(&a);
+	leave(&b);
+	world_end();
+}
+
 static void test_slow_client(void)
 {
 	static struct client a;
@@ -612,6 +648,7 @@ int main(void)
 	test_rights();
 	test_restart();
 	test_slow();
+	test_slow_at_first();
 	test_slow_client();
 	return tap_done();
 }

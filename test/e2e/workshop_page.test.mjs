@@ -3,8 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browse, listenIn } from './lib/browser.mjs';
+import { browse } from './lib/browser.mjs';
 import { Example } from './lib/example.mjs';
+import { Proxy } from './lib/proxy.mjs';
 import { DEADLINE_MS, until } from './lib/wait.mjs';
 
 describe("the workshop's page", () => {
@@ -17,12 +18,12 @@ describe("the workshop's page", () => {
   before(async () => {
     app = await Example.start('workshop', { probe: 'mia', page: true });
     ({ db } = app);
-    proxy = await listenIn(app.bridge.port);
+    proxy = await Proxy.start(app.bridge.port);
     browser = await browse();
   });
   after(async () => {
     await browser?.close();
-    await proxy?.close();
+    await proxy?.stop();
     await app?.stop();
   });
 
@@ -89,7 +90,7 @@ describe("the workshop's page", () => {
 
   it('polls where no WebSocket gets through, moves cards all the same, and is back on WebSocket when it can', async () => {
     const mia = await visit('mia');
-    proxy.webSockets = false;
+    proxy.upgrades = false;
     proxy.cut();
     await shows(mia, '.live', 'polling');
     await db.write(`SELECT move(4, 4, 1, 'noah')`);
@@ -98,7 +99,7 @@ describe("the workshop's page", () => {
     await mia.keyboard.press('ArrowLeft'); // a command, by POST
     await until('the card to be moved', async () => (await placeOf(4)).column_id === 3);
     await mia.locator(inColumn(3, 4)).waitFor();
-    proxy.webSockets = true;
+    proxy.upgrades = true;
     await db.write(`SELECT move(4, 1, 1, 'noah')`);
     await until('a WebSocket again', async () => await mia.locator('.live').textContent() === 'live', 4 * DEADLINE_MS); // it tries after up to 30 s
     await mia.locator(inColumn(1, 4)).waitFor();

@@ -26,20 +26,12 @@ export async function pages(headers = {}, host = '127.0.0.1') {
   return { port, origin: `http://${host}:${port}`, close: () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }) };
 }
 
-/**
- * Passes connections on to the port and keeps what clients sent: `heard` is all of it. While `webSockets` is false it
- * is a proxy that knows of none: each handshake is a 403.
- */
+/** Passes connections on to the port and keeps what clients sent: `heard` is all of it. */
 export async function listenIn(to) {
-  const ear = { heard: '', webSockets: true };
+  const ear = { heard: '' };
   const open = new Set();
   const server = net.createServer((client) => {
     const upstream = net.connect(to, '127.0.0.1');
-    client.once('data', (head) => {
-      if (ear.webSockets || !/^Upgrade: *websocket/im.test(head.toString('latin1'))) return;
-      client.unpipe(upstream);
-      client.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
-    });
     for (const [one, other] of [[client, upstream], [upstream, client]]) {
       open.add(one);
       one.on('error', () => {});
@@ -54,9 +46,7 @@ export async function listenIn(to) {
   ear.origin = `http://127.0.0.1:${ear.port}`;
   /** The heads of requests that were sent, newest last. */
   ear.requests = () => ear.heard.match(/^[A-Z]+ \S+ HTTP\/1\.1\r\n(.+\r\n)*\r\n/gm) ?? [];
-  /** Breaks what is open. */
-  ear.cut = () => { for (const one of open) one.destroy(); };
-  ear.close = () => new Promise((resolve) => { ear.cut(); server.close(resolve); });
+  ear.close = () => new Promise((resolve) => { for (const one of open) one.destroy(); server.close(resolve); });
   return ear;
 }
 

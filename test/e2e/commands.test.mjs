@@ -228,6 +228,27 @@ describe('commands', () => {
     await does(client, 'whoami', {}, { idempotency_key: 'key 3' }); // what failed was not answered
   });
 
+  it('an answer that is lost with the client\'s connection, or with the bridge: a repeat with the key brings it, wherever', async () => {
+    const sleeping = () => db.value(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%livefeed.call%'`).then(Number);
+    for (const [key, lose] of [
+      ['lost 1', async (client) => client.socket.terminate()],
+      ['lost 2', async (client, at) => at.kill()],
+    ]) {
+      const at = await Bridge.start(db);
+      const client = await Client.open(at, { token: await db.token('8') });
+      const before = await db.value('SELECT n FROM counters WHERE id = 1');
+      client.send({ type: 'call', ref: 1, name: 'count_up', args: { slow: true }, idempotency_key: key });
+      await until('it to run', sleeping);
+      await lose(client, at);
+      const again = await enter('8');
+      // At once: it waits for the first, which PostgreSQL brings to its end.
+      assert.equal((await does(again, 'count_up', { slow: true }, { idempotency_key: key })).data, before + 1);
+      assert.equal((await does(again, 'count_up', { slow: true }, { idempotency_key: key })).data, before + 1);
+      assert.equal(await db.value('SELECT n FROM counters WHERE id = 1'), before + 1, 'done once');
+      if (at.ended === null) await at.stop();
+    }
+  });
+
   it('a connection that breaks under a command: with a key it is done again, once; without one nobody knows', async () => {
     const port = await freePort();
     const open = new Set();

@@ -153,6 +153,28 @@ describe('livefeed-client in Chromium', () => {
     await until('every event once', async () => (await page.evaluate(() => window.events)).length === 2);
   });
 
+  it('shows polling where WebSockets are refused, still follows, and is live again when they are not', async () => {
+    const page = await open('ann', 7, { origin: proxy.origin });
+    await page.shows('live');
+    proxy.upgrades = false;
+    proxy.cut();
+    await write(1, 7, 'in between');
+    await page.shows('polling');
+    await page.has('1 in between (Pending)');
+    await write(2, 7, 'while polling');
+    await page.has('1 in between (Pending)', '2 while polling (Pending)');
+    assert.deepEqual(await page.evaluate(() => live.call('rename', { id: 2, title: 'called while polling' })), { id: 2, by: 'ann' });
+    await page.has('1 in between (Pending)', '2 called while polling (Pending)');
+    await page.waitForSelector('#count:text("2")');
+    await page.shot('polling');
+    proxy.upgrades = true;
+    await page.evaluate(() => window.dispatchEvent(new Event('online'))); // need not wait for its next try
+    await page.shows('live');
+    await write(3, 7, 'live again');
+    await page.has('1 in between (Pending)', '2 called while polling (Pending)', '3 live again (Pending)');
+    assert.equal((await page.evaluate(() => window.events)).length, 4, 'each event once');
+  });
+
   it('wakes up from having been frozen, its connection gone', async () => {
     const page = await open('ann', 7, { origin: proxy.origin });
     await page.shows('live');

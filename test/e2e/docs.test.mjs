@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { io as connect } from 'socket.io-client';
 import { Cluster, ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
@@ -179,6 +180,34 @@ describe('the guides', () => {
       assert.deepEqual(stray.map(({ line }) => line), []);
     });
   }
+
+  it('docs/from-socketio.md: the page that stays as it was works, with socket.io-client', async () => {
+    const file = 'docs/from-socketio.md';
+    const db = await cluster.database(await tables('workshop'));
+    const list = (await blocks(file)).filter(({ section }) => section === 'workshop');
+    let token;
+    for (const block of list) if (block.language === 'sql') token = await execute(db, file, block) ?? token;
+    const page = list.filter(({ language, text }) => language === 'js' && /= io\(/.test(text));
+    assert.equal(page.length, 1);
+    const bridge = await Bridge.start(db);
+    const seen = { boards: [], moves: [], complaints: [] };
+    let socket;
+    try {
+      const io = (url, options) => { socket = connect(new URL(new URL(url).pathname, bridge.origin).href, { ...options, forceNew: true }); return socket; };
+      new Function('io', 'token', 'draw', 'move', 'complain', page[0].text)(io, token, (board) => seen.boards.push(board),
+        (...args) => seen.moves.push(args), (words) => seen.complaints.push(words));
+      await until('the board with the new title', () => seen.boards.some((board) => board[0].cards[0]?.title === 'Brakes'));
+      await db.write('UPDATE cards SET column_id = 2, position = 2 WHERE id = 3');
+      await until('the move', () => seen.moves.length === 1);
+      assert.deepEqual(seen.moves, [['3', 2, 2]]);
+      socket.emit('rename_card', { card: 99, title: 'x' }, ({ message }) => seen.complaints.push(message));
+      await until('an answer', () => seen.complaints.length === 1);
+      assert.deepEqual(seen.complaints, ['there is no such card in your shop']);
+    } finally {
+      socket?.disconnect();
+      await bridge.stop();
+    }
+  });
 
   it('README.md and docs/getting-started.md: every statement runs, every message is answered', async () => {
     for (const file of ['README.md', 'docs/getting-started.md']) {

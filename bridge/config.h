@@ -66,7 +66,8 @@ enum config_command {
  */
 struct config *config_load(int argc, char **argv, char **envp, enum config_command *command, int *rest, char **error);
 void config_free(struct config *config);
-void config_print_help(FILE *out);
+/* argv: of --help; where it names a subcommand, that one's page. */
+void config_print_help(FILE *out, int argc, char *const *argv);
 /* One line a setting: name = value, and where it came from; passwords in the dsn hidden. */
 void config_print(const struct config *config, FILE *out);
 

@@ -32,8 +32,77 @@ static void print_wrapped(FILE *out, const char *text, int column)
 	fputc('\n', out);
 }
 
-void config_print_help(FILE *out)
+static const char tail_page[] =
+	"NAME\n"
+	"  livefeed-bridge tail - what channels bring, as it comes\n\n"
+	"SYNOPSIS\n"
+	"  livefeed-bridge [FLAG]... tail [--since CURSOR|TIME] [--snapshot] [--json] CHANNEL...\n\n"
+	"DESCRIPTION\n"
+	"  Prints the frames that a client with these subscriptions would get: events, values, resyncs. It reads the\n"
+	"  database itself, with the rights of the role that it connects as (livefeed.grant_bridge), and asks for no\n"
+	"  token: any channel of any user. In a terminal frames are made to be read, coloured unless NO_COLOR is set;\n"
+	"  in a pipe each is a line of JSON. Control bytes in data are escaped in both.\n\n"
+	"  It is no bridge: it does not show in livefeed.bridges, nor ticks while one does. Who pauses it misses nothing,\n"
+	"  and holds up nobody. It waits for a server that restarts.\n\n"
+	"OPTIONS\n"
+	"  --since CURSOR   from there on, as far as the log goes: 6f3a91c2-1042\n"
+	"  --since TIME     from so long ago on: 30s, 10min, 2h\n"
+	"  --snapshot       first what the channel holds now\n"
+	"  --json           lines of JSON in a terminal, too\n"
+	"  Flags, variables and the INI file are the bridge's own (livefeed-bridge --help): --dsn is what counts here.\n\n"
+	"EXIT STATUS\n"
+	"  0  Ctrl-C, SIGTERM, or nobody reads any more\n"
+	"  1  no channel is left, or the database refuses\n"
+	"  2  bad usage or config\n\n"
+	"EXAMPLES\n"
+	"  livefeed-bridge --dsn 'dbname=app user=livefeed_bridge' tail requests:unit:7 orders:row:123\n"
+	"  livefeed-bridge --config /etc/livefeed-bridge.ini tail --since 10min requests | jq .action\n";
+
+static const char doctor_page[] =
+	"NAME\n"
+	"  livefeed-bridge doctor - what is wrong, what it means, and what cures it\n\n"
+	"SYNOPSIS\n"
+	"  livefeed-bridge [FLAG]... doctor\n\n"
+	"DESCRIPTION\n"
+	"  Takes the bridge's own flags, variables and INI file, connects as the bridge would, and prints a page: what is\n"
+	"  in order, and each finding with what it means and the command that cures it, in one line, to be copied. It\n"
+	"  looks at the configuration, the way to the server (a pooler, LISTEN, the clocks), the extension's version, the\n"
+	"  role's rights and connections, the key, each watch and its triggers, what is exposed, who ticks and what "
+	"waits,\n"
+	"  retention and what holds it back, and the queue of notifications. It changes nothing.\n\n"
+	"  ok       looked at, and in order\n"
+	"  note     may be meant, and does no harm by itself\n"
+	"  warning  changes may come late, or not at all, or something grows\n"
+	"  PROBLEM  changes do not reach those who should have them\n\n"
+	"EXIT STATUS\n"
+	"  0  nothing but notes\n"
+	"  1  problems\n"
+	"  2  bad usage or config\n"
+	"  3  warnings, and no problem\n\n"
+	"EXAMPLES\n"
+	"  livefeed-bridge --config /etc/livefeed-bridge.ini doctor\n"
+	"  LIVEFEED_DSN='dbname=app user=livefeed_bridge' livefeed-bridge doctor\n";
+
+/* The page of the subcommand that is asked about; NULL: the general one. */
+static const char *find_page(int argc, char *const *argv)
 {
+	for (int at = 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
+		if (strcmp(argv[at], "tail") == 0)
+			return tail_page;
+		if (strcmp(argv[at], "doctor") == 0)
+			return doctor_page;
+	}
+	return NULL;
+}
+
+void config_print_help(FILE *out, int argc, char *const *argv)
+{
+	const char *page = find_page(argc, argv);
+
+	if (page != NULL) {
+		fputs(page, out);
+		return;
+	}
 	fputs(
 		"livefeed-bridge " LIVEFEED_VERSION ": committed changes of a PostgreSQL database, live to browsers\n\n"
 		"Usage:\n"
@@ -42,14 +111,8 @@ void config_print_help(FILE *out)
 		"  livefeed-bridge [FLAG]... --print-config    show what is in force and where it came from, and exit\n"
 		"  livefeed-bridge [FLAG]... doctor            a page of advice: what is wrong, what it means, what cures it\n"
 		"  livefeed-bridge [FLAG]... tail CHANNEL...   print what channels bring, with the database's rights\n"
-		"  livefeed-bridge --help | --version\n\n"
-		"tail: frames as a client would get them, until Ctrl-C; coloured in a terminal (not with NO_COLOR), else a "
-		"line\n"
-		"of JSON each. No right is asked for but those of the database's role.\n"
-		"  --since CURSOR or TIME      from there on: 6f3a91c2-1042, or 10min for the last ten minutes\n"
-		"  --snapshot                  first what the channel holds now\n"
-		"  --json                      lines of JSON in a terminal, too\n\n"
-		"doctor: exit status 0 where nothing is wrong, 3 with warnings, 1 with problems.\n\n"
+		"  livefeed-bridge [doctor | tail] --help      this page, or that of the subcommand\n"
+		"  livefeed-bridge --version\n\n"
 		"A flag counts before its environment variable, that before the INI file (--config), that before the "
 		"default.\n\n"
 		"Settings:\n",

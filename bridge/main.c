@@ -568,7 +568,7 @@ int main(int argc, char **argv, char **envp)
 	}
 	int code;
 	if (command == COMMAND_HELP) {
-		config_print_help(stdout);
+		config_print_help(stdout, argc, argv);
 		code = EXIT_SUCCESS;
 	} else if (command == COMMAND_VERSION) {
 		printf("livefeed-bridge %s\n", LIVEFEED_VERSION);

@@ -48,6 +48,12 @@ describe('the program', () => {
       'heartbeat', 'idle-auth', 'drain', 'log-level', 'log-format']) {
       assert.match(help.stdout, new RegExp(`--${name}\\b`), name);
     }
+    for (const [name, words] of [['doctor', /cures it[^]*EXIT STATUS[^]*3 {2}warnings/], ['tail', /--since CURSOR[^]*NO_COLOR|NO_COLOR[^]*--since CURSOR/]]) {
+      assert.match(help.stdout, new RegExp(`\\[FLAG\\]\\.\\.\\. ${name}`));
+      const page = await bridgeRun([name, '--help']);
+      assert.equal(page.code, 0);
+      assert.match(page.stdout, words);
+    }
     const version = await bridgeRun(['--version']);
     assert.equal(version.code, 0);
     const control = await readFile(new URL('../../extension/livefeed.control', import.meta.url), 'utf8');

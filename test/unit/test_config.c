@@ -332,7 +332,7 @@ static char *printed(const struct config *config)
 	if (config != NULL)
 		config_print(config, out);
 	else
-		config_print_help(out);
+		config_print_help(out, 0, NULL);
 	fclose(out);
 	return text;
 }

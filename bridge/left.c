@@ -1,5 +1,5 @@
 /*
- * left.c - notices clients that leave while they are answered at length (/events, /poll). libwebsockets does not read from a
+ * left.c - notices clients that leave while they are answered at length (/events, /poll, polls of Socket.IO). libwebsockets does not read from a
  * connection whose request is being answered, and so would learn of it only by the next write. A set of epoll's of our own, on our
  * loop, waits for the other side to close.
  */
@@ -27,7 +27,7 @@ static void on_left(uv_poll_t *handle, int status, int events)
 		struct gate *gate = gate_of(found[i].data.fd);
 		struct lws *wsi = gate ? gate_connection(gate) : NULL;
 		struct client *client = wsi ? lws_wsi_user(wsi) : NULL;
-		if (client && client->streams) {
+		if (client && (client->streams || client->engine)) {
 			lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 		}
 	}

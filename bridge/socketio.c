@@ -25,6 +25,7 @@
 #define CLOSE_NORMAL 1000
 #define POLL_MAX_BYTES 65536
 #define OPEN_MAX_BYTES 256
+#define SID_MAX_BYTES 65536 /* more than a head may have */
 #define OWN_PATH "/socket.io"
 
 /* ---- packets in */
@@ -91,6 +92,18 @@ static const char *misfit(struct lws *wsi, const char *transport)
 	return NULL;
 }
 
+/* The id that the request names: one that is too long is nobody's. False: none. */
+static bool argument_sid(struct lws *wsi, char to[SOCKETIO_ID_BYTES + 1])
+{
+	static char sid[SID_MAX_BYTES];
+	if (!transport_argument(wsi, "sid", sid, sizeof sid)) {
+		return false;
+	}
+	bool fits = strlen(sid) == SOCKETIO_ID_BYTES;
+	memcpy(to, fits ? sid : "", fits ? SOCKETIO_ID_BYTES + 1 : 1);
+	return true;
+}
+
 static int open_polling(struct server *server, struct lws *wsi, struct client *client)
 {
 	if (server->draining) {
@@ -110,6 +123,7 @@ static int open_polling(struct server *server, struct lws *wsi, struct client *c
 	engine->poll = client;
 	client->engine = engine;
 	client->wsi = wsi;
+	left_watch(server, wsi);
 	return 0;
 }
 
@@ -136,6 +150,7 @@ static int wait_poll(struct engine *engine, struct lws *wsi, struct client *clie
 	client->wsi = wsi;
 	/* It may take longer than libwebsockets allows a request; it is answered by the next ping. */
 	lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+	left_watch(engine->server, wsi);
 	engine_mark(engine);
 	return 0;
 }
@@ -162,7 +177,7 @@ static int on_post(struct server *server, struct lws *wsi, struct client *client
 
 int socketio_request(struct server *server, struct lws *wsi, struct client *client, bool body)
 {
-	char sid[SOCKETIO_ID_BYTES + 2];
+	char sid[SOCKETIO_ID_BYTES + 1];
 	const char *why = misfit(wsi, "polling");
 	bool get = lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) > 0,
 		 post = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0;
@@ -171,7 +186,7 @@ int socketio_request(struct server *server, struct lws *wsi, struct client *clie
 	if (why) {
 		return refuse(wsi, why, end);
 	}
-	if (!transport_argument(wsi, "sid", sid, sizeof sid)) {
+	if (!argument_sid(wsi, sid)) {
 		return get && !body ? open_polling(server, wsi, client) : refuse(wsi, "a connection is opened with GET", true);
 	}
 	struct engine *engine = engine_find(server, sid);
@@ -190,12 +205,12 @@ int socketio_request(struct server *server, struct lws *wsi, struct client *clie
 
 bool socketio_confirm(struct server *server, struct lws *wsi, const char **why)
 {
-	char sid[SOCKETIO_ID_BYTES + 2];
+	char sid[SOCKETIO_ID_BYTES + 1];
 	*why = misfit(wsi, "websocket");
 	if (*why) {
 		return false;
 	}
-	if (transport_argument(wsi, "sid", sid, sizeof sid)) {
+	if (argument_sid(wsi, sid)) {
 		struct engine *engine = engine_find(server, sid);
 		*why = "no such connection, or it has its WebSocket: it is over, or at another bridge";
 		return engine && !engine->over && !engine->socket && engine->io.way == ENGINEIO_POLLING;
@@ -205,9 +220,9 @@ bool socketio_confirm(struct server *server, struct lws *wsi, const char **why)
 
 bool socketio_established(struct server *server, struct lws *wsi, struct client *client)
 {
-	char sid[SOCKETIO_ID_BYTES + 2];
+	char sid[SOCKETIO_ID_BYTES + 1];
 	struct engine *engine;
-	if (transport_argument(wsi, "sid", sid, sizeof sid)) {
+	if (argument_sid(wsi, sid)) {
 		engine = engine_find(server, sid);
 		if (!engine || engine->over || engine->socket || engine->io.way != ENGINEIO_POLLING) {
 			return false;
@@ -261,7 +276,8 @@ void socketio_gone(struct client *client)
 	}
 	client->engine = NULL;
 	if (engine->poll == client) {
-		engine->poll = NULL; /* it may poll again */
+		engine->poll = NULL;
+		engine_free(engine); /* its client takes a broken poll for the end */
 	} else if (engine->io.way == ENGINEIO_WEBSOCKET) {
 		engine->socket = NULL;
 		engine_free(engine);

@@ -179,8 +179,8 @@ export function openHttp(sink, streams) {
         const error = /** @type {any} */ (problem);
         if (over) return;
         if (other || (wanted && sink.refused(wanted.channel, error))) continue;
-        // No word of the bridge, but an answer: something on the way does not like streams.
-        if (link.kind === 'sse' && error.status && !error.code) link.kind = 'poll';
+        // No word of the bridge, but an answer: something on the way does not like streams. Or too many channels for a URL.
+        if (link.kind === 'sse' && error.status && (!error.code || error.code === 'too_large')) link.kind = 'poll';
         else link.fail(error.status ?? 0);
       }
     }

@@ -55,6 +55,7 @@ const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after w
  * @property {number} next when a snapshot may be fetched again
  */
 
+const now = () => performance.now(); // whatever happens to the clock
 const idOf = (/** @type {string} */ cursor) => Number(cursor.slice(cursor.lastIndexOf('-') + 1));
 const epochOf = (/** @type {string} */ cursor) => cursor.slice(0, cursor.lastIndexOf('-'));
 const wants = (/** @type {Channel} */ channel) => [...channel.subscribers].some((each) => each.snapshot);
@@ -96,7 +97,7 @@ export class Livefeed {
   #failures = 0;
   #refusals = 0;
   #heartbeat = 25_000;
-  #heard = 0;
+  #heard = 0; // when
   #bearer = '';
   #asking = false; // for a token
   #dirty = false;
@@ -355,15 +356,15 @@ export class Livefeed {
   #ping() {
     clearTimeout(this.#silence);
     const link = this.#link;
-    const asked = Date.now();
+    const asked = now();
     this.#link?.send({ type: 'ping', ref: ++this.#ref });
     this.#silence = setTimeout(() => { if (this.#heard < asked) link?.fail(0); else this.#watch(); }, ANSWER_MS);
   }
 
   #watch() {
     clearTimeout(this.#silence);
-    const left = this.#heard + this.#heartbeat - Date.now();
-    this.#silence = setTimeout(() => { if (Date.now() - this.#heard < this.#heartbeat) this.#watch(); else this.#ping(); }, Math.max(left, 0));
+    const left = this.#heard + this.#heartbeat - now();
+    this.#silence = setTimeout(() => { if (now() - this.#heard < this.#heartbeat) this.#watch(); else this.#ping(); }, Math.max(left, 0));
   }
 
   /** @param {string} at */
@@ -413,13 +414,13 @@ export class Livefeed {
   }
 
   /** @param {Channel} channel */
-  #refetch(channel, wait = Math.max(0, channel.next - Date.now())) {
+  #refetch(channel, wait = Math.max(0, channel.next - now())) {
     channel.fresh = true;
     if (channel.timer) return;
     channel.timer = setTimeout(() => {
       channel.timer = null;
       channel.awaiting = false;
-      channel.next = Date.now() + REFETCH_MS;
+      channel.next = now() + REFETCH_MS;
       this.#later();
     }, wait);
   }
@@ -534,7 +535,7 @@ export class Livefeed {
 
   /** @param {import('./links.js').Link} link @param {any} frame */
   #receive(link, frame) {
-    this.#heard = Date.now();
+    this.#heard = now();
     if (link === this.#dialing && frame.type === 'welcome') {
       this.#dialing = null;
       clearTimeout(this.#retry);

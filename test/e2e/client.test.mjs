@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
+import { Client } from './lib/client.mjs';
 import { COMMANDS } from './lib/commands.mjs';
 import { follow, liveClient } from './lib/livefeed.mjs';
 import { metric } from './lib/metrics.mjs';
@@ -169,13 +170,17 @@ describe('livefeed-client', () => {
       const busy = follow(client, 'requests:unit:8');
       await until('live', () => client.status === 'live');
       await client.call('whoami');
-      await db.write(`INSERT INTO requests (unit_id) SELECT 8 FROM generate_series(1, 30)`);
+      const then = await db.head();
+      await db.write(`INSERT INTO requests (unit_id, title) SELECT 8, repeat('long ', 1000) FROM generate_series(1, 30)`);
       await until('all of it', () => busy.events.length === 30);
       const messages = () => metric(own, 'livefeed_messages_received_total');
       const before = await messages();
       await until('a ping', async () => await messages() > before);
       await db.query('SELECT livefeed.tick()');
       await db.query(`SELECT livefeed.prune('0 s')`); // what the quiet channel was last sent is kept no more
+      const witness = await Client.open(own, { token: await db.token('zoe', { units: [7] }) });
+      assert.equal((await witness.subscribe('requests:unit:7', { since: then })).recovered, false, 'it is kept no more');
+      await witness.leave();
       proxy.cut();
       await until('a break', () => client.status === 'offline');
       await until('live again', () => client.status === 'live');

@@ -8,7 +8,7 @@ import { Bridge, freePort } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { Cluster, idOf } from './lib/cluster.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { metric } from './lib/metrics.mjs';
+import { calm, metric } from './lib/metrics.mjs';
 import { until } from './lib/wait.mjs';
 
 const LONG = Number(process.env.FAULT_SECONDS ?? 0) >= 60; // time-outs as long as they are
@@ -28,6 +28,7 @@ describe('commands', () => {
   });
   after(async () => {
     await Promise.all(clients.map((client) => client.leave()));
+    await calm(bridge);
     const ends = await Promise.allSettled(bridges.map((each) => each.stop()));
     await cluster?.remove();
     for (const { status, reason } of ends) if (status === 'rejected') throw reason;

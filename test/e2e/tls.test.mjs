@@ -65,6 +65,34 @@ describe('TLS', () => {
     return number;
   }
 
+  it('serves what answers a request, small and large, again and again on one connection', async () => {
+    await db.write(`CREATE FUNCTION echo(args jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(repeat(args ->> ''of'', (args ->> ''n'')::integer))';
+      SELECT livefeed.expose_command('echo', 'echo(jsonb)')`);
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1, ...trusting });
+    const sockets = new Set();
+    const ask = (method, target, body) => within(`${method} ${target}`, new Promise((resolve, reject) => {
+      const request = https.request({ host: '127.0.0.1', port: bridge.port, path: target, method, agent, headers: { authorization: `Bearer ${token}` } }, (response) => {
+        let text = '';
+        response.on('data', (data) => { text += data; });
+        response.on('end', () => resolve({ status: response.statusCode, ...JSON.parse(text) }));
+      });
+      request.on('socket', (socket) => sockets.add(socket));
+      request.on('error', reject);
+      request.end(body);
+    }));
+    try {
+      for (const n of [1, 20_000, 3_000_000, 1]) {
+        const answer = await ask('POST', '/call/echo', JSON.stringify({ of: 'é', n }));
+        assert.equal(answer.status, 200);
+        assert.equal(answer.data.length, n);
+        assert.equal((await ask('GET', '/state?channel=requests:unit:7')).type, 'snapshot');
+      }
+      assert.equal(sockets.size, 1);
+    } finally {
+      agent.destroy();
+    }
+  });
+
   it('carries sessions, whichever way the token travels', async () => {
     for (const [i, via] of ['query', 'header', 'protocol', 'message'].entries()) {
       const client = await open({ via });

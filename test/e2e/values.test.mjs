@@ -69,6 +69,7 @@ describe('values', () => {
       assert.deepEqual(client.frames.filter((frame) => frame.type === 'resync'), [], 'a value is never resynced');
     }
     await Promise.all(clients.map((client) => client.leave()));
+    await calm(bridge);
     await bridge?.stop();
     await cluster?.remove();
   });

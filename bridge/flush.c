@@ -103,6 +103,9 @@ static bool write_client(struct server *server, struct client *client)
 	if (client->oneshot) {
 		return oneshot_write(server, client->wsi, client) == 0;
 	}
+	if (client->poll) {
+		return poll_write(server, client) == 0;
+	}
 	if (client->sse) {
 		return sse_write(server, client);
 	}

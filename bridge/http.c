@@ -207,12 +207,16 @@ int http_request(struct server *server, struct lws *wsi, struct client *client)
 	}
 	bool known = transport_path(server, wsi, path, sizeof path);
 	bool calls = known && !monitor_owns(wsi) && post_owns(path);
+	bool polls = known && !monitor_owns(wsi) && poll_owns(path);
 	bool socketio = known && !monitor_owns(wsi) && socketio_owns(path);
 	if (is_method(wsi, WSI_TOKEN_OPTIONS_URI)) {
-		return answer_options(server, wsi, calls || socketio, body);
+		return answer_options(server, wsi, calls || socketio || polls, body);
 	}
 	if (calls) {
 		return post_request(server, wsi, client, path, body);
+	}
+	if (polls) {
+		return poll_request(server, wsi, client, body);
 	}
 	if (socketio) {
 		return socketio_request(server, wsi, client, body);

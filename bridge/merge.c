@@ -245,6 +245,16 @@ void session_passed(struct session *session)
 	}
 }
 
+bool session_caught_up(const struct session *session)
+{
+	if (session->state != SESSION_OPEN || session->attempts != NULL || session->held_first != NULL)
+		return session->state >= SESSION_CLOSING;
+	for (const struct subscription *s = session->subscriptions; s != NULL; s = s->next)
+		if (s->replay != NULL)
+			return false;
+	return true;
+}
+
 bool session_cursor(const struct session *session, size_t n, char to[CURSOR_MAX_BYTES])
 {
 	int64_t id = session_covered(session, n);

@@ -142,6 +142,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 			oneshot_gone(client);
 			socketio_gone(client);
 			sse_gone(server, client);
+			poll_gone(server, client);
 		}
 		return 0;
 	case LWS_CALLBACK_HTTP_FILE_COMPLETION:
@@ -319,6 +320,7 @@ static void on_look(uv_timer_t *timer)
 	int64_t late_ms = now_ms(server) - server->looked_ms;
 	server->looked_ms = now_ms(server);
 	sse_look(server);
+	poll_look(server);
 	uv_timer_start(timer, on_look, (uint64_t)(LOOK_MS / slices), 0);
 	if (late_ms > LOOK_MS + LATE_MS) {
 		return; /* we stood still: what came meanwhile is to be read first */

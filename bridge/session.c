@@ -217,6 +217,14 @@ void session_admit(struct session *session, const char *ref)
 		session_shut(session, CLOSE_LIMIT, "too many connections of this user");
 		return;
 	}
+	if (session->transport->rated &&
+	    !user_rates_take(hub->rates, session->principal->user, hub->now_ms, hub->limits.rate_per_s,
+	                     hub->limits.rate_per_s + hub->limits.max_subscriptions)) {
+		metrics.limits[METRIC_LIMIT_RATE]++;
+		session_error(session, NULL, "rate_limited", "too many requests a second", NULL);
+		session_shut(session, CLOSE_LIMIT, "too many requests");
+		return;
+	}
 	set_state(session, SESSION_OPEN);
 	session_welcome(session, ref);
 	subscribe_path(session);

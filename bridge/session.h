@@ -135,6 +135,7 @@ struct session_transport {
 	 */
 	void (*wake)(struct session *session, void *connection);
 	bool once; /* a session for each request: what a user may do a second is counted over all of his */
+	bool rated; /* to open one counts as that */
 	/*
 	 * Its client has one cursor for all channels (session_cursor). Events leave in growing id over all of them, in replays as well:
 	 * live ones wait until every replay and snapshot of the session is done, and one that is for several channels is one frame.
@@ -241,6 +242,8 @@ bool session_has_output(const struct session *session);
  */
 #define CURSOR_MAX_BYTES 40
 int64_t session_covered(const struct session *session, size_t n);
+/* All its subscriptions are live, and none is asked for. */
+bool session_caught_up(const struct session *session);
 bool session_cursor(const struct session *session, size_t n, char to[CURSOR_MAX_BYTES]);
 /* OPEN, and all that it was asked to subscribe to so far is answered: what could be had is live. */
 bool session_settled(const struct session *session);

@@ -214,7 +214,7 @@ static bool read_cursor(const char *json, struct cursor *cursor)
 void stream_ask_last_id(struct stream_ask *ask, struct text id)
 {
 	struct cursor since, last;
-	if (id.len == 0 || !utf8_is_valid(id.bytes, id.len))
+	if (id.len == 0 || !utf8_is_valid(id.bytes, id.len) || memchr(id.bytes, '\0', id.len) != NULL)
 		return;
 	char *quoted = quote(ask, id);
 	bool older = quoted != NULL && ask->since != NULL && read_cursor(ask->since, &since) &&

@@ -122,7 +122,7 @@ int stream_refuse(struct lws *wsi, const struct stream_answers *answers, size_t 
 	if (closing != 0 && closing != CLOSE_TOKEN) {
 		return oneshot_answer_closed(wsi, closing);
 	}
-	if (!answers->refusal) {
+	if (!answers->refusal || (closing != 0 && answers->refused > 0)) {
 		return oneshot_answer_closed(wsi, CLOSE_TOKEN);
 	}
 	if (closing == 0 && n_channels > 1) {

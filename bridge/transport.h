@@ -42,6 +42,7 @@ struct client {
 	struct engine *engine; /* a WebSocket or a poll of Socket.IO, in place of a session; NULL: none */
 	struct oneshot *oneshot; /* a plain HTTP request that a session answers; NULL: none */
 	struct sse *sse; /* GET /events; NULL: none */
+	struct poll *poll; /* GET or POST /poll; NULL: none */
 	bool streams; /* it is one of server->streams */
 	bool deadline; /* the connection ends within CLOSE_WAIT_S */
 	int64_t pinged_ms; /* after it was last heard: it is asked whether it is there */
@@ -184,6 +185,15 @@ bool sse_write(struct server *server, struct client *client);
 void sse_gone(struct server *server, struct client *client);
 /* About once a second: heartbeats. */
 void sse_look(struct server *server);
+
+/* poll.c: GET and POST /poll. Return values are those of libwebsockets' callbacks. */
+bool poll_owns(const char *path);
+int poll_request(struct server *server, struct lws *wsi, struct client *client, bool body);
+/* Answers, once it is time to. Not 0: the connection is closed once that is written. */
+int poll_write(struct server *server, struct client *client);
+void poll_gone(struct server *server, struct client *client);
+/* About once a second: whose time is over. */
+void poll_look(struct server *server);
 
 /* post.c: POST /call/NAME; path begins with that. end: the request brings a body. */
 bool post_owns(const char *path);

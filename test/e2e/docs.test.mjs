@@ -225,6 +225,30 @@ describe('the guides', () => {
     return { query: db.query.bind(db), connect: db.connect.bind(db), bridgeDsn: cluster.dsn(db.name, 'livefeed_bridge') };
   }
 
+  it('docs/sql.md gives every function with its parameters, and every view with its columns', async () => {
+    const page = await readFile(path.join(ROOT, 'docs/sql.md'), 'utf8');
+    const db = await cluster.database();
+    const functions = await db.query(`
+      SELECT p.proname AS name, coalesce(p.proargnames[1:p.pronargs], '{}') AS parameters FROM pg_proc p
+      WHERE p.pronamespace = 'livefeed'::regnamespace AND p.prorettype <> 'trigger'::regtype AND obj_description(p.oid, 'pg_proc') !~ '^part of |^what the view |, for bridges$' AND p.proname !~ '^watch_'
+        AND (has_function_privilege('app', p.oid, 'EXECUTE') OR p.proname IN ('rotate_key', 'set_authorizer', 'reset', 'prune', 'grant_bridge', 'grant_application'))`);
+    assert.ok(functions.length > 25, String(functions.length));
+    for (const { name, parameters } of functions) {
+      const given = [...page.matchAll(new RegExp(`livefeed\\.${name}\\(`, 'g'))].map(({ index }) => page.slice(index).split(/\n#/)[0]);
+      const inOrder = new RegExp(parameters.map((parameter) => `\\b${parameter}\\b`).join('[^]*'));
+      const fits = (list) => inOrder.test(list);
+      assert.ok(given.some(fits), `livefeed.${name}(${parameters})`);
+    }
+    const views = await db.query(`
+      SELECT c.relname AS name, array_agg(a.attname::text) AS columns FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+      WHERE c.relnamespace = 'livefeed'::regnamespace AND c.relkind = 'v' AND has_table_privilege('app', c.oid, 'SELECT') GROUP BY 1`);
+    assert.ok(views.length >= 8);
+    for (const { name, columns } of views) {
+      const part = page.slice(page.search(new RegExp(`^### .*livefeed\\.${name}\\b`, 'm'))).split(/\n##/)[0];
+      for (const column of columns) assert.match(part, new RegExp(`\\b${column}\\b`), `livefeed.${name}.${column}`);
+    }
+  });
+
   it('JavaScript and Python in them can be parsed', async () => {
     let n = 0;
     for (const file of ['README.md', 'docs/getting-started.md', ...GUIDES.map((guide) => `docs/${guide}.md`)]) {

@@ -286,3 +286,28 @@ $$;
 
 SELECT livefeed.expose_path('/ws/appointments/{1}/', ARRAY['pending_count:unit:{1}', 'today_appointments:unit:{1}', 'today_schedule:unit:{1}', 'appointments:unit:{1}']);
 SELECT livefeed.expose_path('/ws/workflow/{1}/', ARRAY['board_columns:unit:{1}', 'cards:unit:{1}', 'comments:unit:{1}', 'labels:unit:{1}']);
+
+-- For pages that use socket.io-client: what they get with connecting, under the names they know.
+
+-- The whole board in one value.
+CREATE FUNCTION board(shop text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('id', c.id, 'name', c.name, 'title', c.title, 'cards', (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'title', k.title, 'car', k.car,
+                   'comments', (SELECT count(*) FROM comments m WHERE m.card_id = k.id),
+                   'labels', (SELECT coalesce(jsonb_object_agg(l.name, l.colour), '{}') FROM labels l WHERE l.card_id = k.id))
+                   ORDER BY k.position), '[]') FROM cards k WHERE k.column_id = c.id)) ORDER BY c.position), '[]')
+    FROM board_columns c WHERE c.shop_id = shop::integer
+$$;
+SELECT livefeed.expose_query('board', 'board(text)', 'unit', '{board_columns,cards,comments,labels}', debounce => '100 ms');
+
+SELECT livefeed.socketio_namespace('/appointments', ARRAY['pending_count:unit:{unit}', 'today_appointments:unit:{unit}', 'today_schedule:unit:{unit}', 'appointments:unit:{unit}']);
+SELECT livefeed.socketio_namespace('/workflow', ARRAY['board:unit:{unit}', 'board_columns:unit:{unit}', 'cards:unit:{unit}', 'comments:unit:{unit}', 'labels:unit:{unit}']);
+SELECT livefeed.socketio_event('pending_count', NULL, 'pending_count');
+SELECT livefeed.socketio_event('today_appointments', NULL, 'today_appointments');
+SELECT livefeed.socketio_event('today_schedule', NULL, 'schedule_updated');
+SELECT livefeed.socketio_event('board', NULL, 'board_update');
+SELECT livefeed.socketio_event('cards', 'moved', 'card_move');
+SELECT livefeed.socketio_event('cards', NULL, 'card_update');
+SELECT livefeed.socketio_event('board_columns', NULL, 'column_update');
+SELECT livefeed.socketio_event('comments', NULL, 'comment_update');
+SELECT livefeed.socketio_event('labels', NULL, 'label_update');

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { Clock } from '../fault/lib/clock.mjs';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge, bridgeRun } from './lib/bridge.mjs';
 import { SCHEMA } from './lib/schema.mjs';
@@ -196,6 +197,48 @@ describe('livefeed-bridge doctor', () => {
       await db.query(cure);
       return !(await doctor(db.bridgeDsn)).of(/events are kept since/);
     });
+  });
+
+  it('finds a table of some size whose snapshots have no index, and an extension that is not the one installed', async () => {
+    const db = await cluster.database(SCHEMA);
+    await db.query(`UPDATE pg_class SET reltuples = 20000 WHERE oid = 'requests'::regclass`);
+    await cures(db, /requests \(some 20000 rows\) has no index on unit_id/, 'note');
+    await db.query(`UPDATE pg_extension SET extversion = '9.9.9' WHERE extname = 'livefeed'`);
+    const found = (await doctor(db.bridgeDsn)).of(/the extension is 9\.9\.9 here, \d\S+ is installed/);
+    assert.deepEqual([found.word, found.cure], ['warning', 'ALTER EXTENSION livefeed UPDATE;']);
+  });
+
+  it('finds clocks that differ', async () => {
+    const clock = await Clock.make();
+    const own = await Cluster.start({ env: clock.env });
+    try {
+      const db = await own.database(SCHEMA);
+      assert.equal((await doctor(db.bridgeDsn)).of(/the clocks/), undefined);
+      await clock.set(600);
+      assert.equal((await doctor(db.bridgeDsn)).of(/the clocks of this machine and of the server are (59\d|60\d) s apart/)?.word, 'warning');
+    } finally {
+      await own.remove();
+      await clock.remove();
+    }
+  });
+
+  it('finds a queue of notifications that somebody holds, and lists who', async () => {
+    const own = await Cluster.start();
+    try {
+      const db = await own.database(SCHEMA);
+      const holder = await db.connect();
+      await holder.query('LISTEN anything');
+      await holder.query('BEGIN');
+      const { rows: [{ pid }] } = await holder.query('SELECT pg_backend_pid() AS pid');
+      await db.query(`SELECT count(pg_notify('anything', n || repeat('x', 7900))) FROM generate_series(1, 12000) n`);
+      const found = (await doctor(db.bridgeDsn)).of(/the queue of notifications is filled to/);
+      assert.equal(found.word, 'warning');
+      assert.deepEqual((await db.query(found.cure)).map((row) => row.pid), [pid]);
+      await holder.query('COMMIT');
+      await until('the queue to be empty', async () => !(await doctor(db.bridgeDsn)).of(/queue of notifications/));
+    } finally {
+      await own.remove();
+    }
   });
 
   it('finds a bridge\'s role that may not open the connections a bridge needs', async () => {

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isEvent } from './lib/client.mjs';
 import { Example, call, refusedCall, value } from './lib/example.mjs';
+import { until } from './lib/wait.mjs';
 
 const BOARD = ['board_columns', 'cards', 'comments', 'labels'];
 const keyOf = (row, columns) => (columns.length === 1 ? String(row[columns[0]]) : columns.map((name) => encodeURIComponent(String(row[name]))).join(','));
@@ -214,31 +215,39 @@ describe('workshop', () => {
     await db.write(`SELECT move(2, 1, 1, 'noah'), move(3, 1, 1, 'noah')`);
     const mia = await atBoard('mia');
     const channel = 'cards:unit:7';
-    const { cursor } = await mia.client.ask({ type: 'ping' });
+    const path = encodeURIComponent(channel);
+    const cursor = (await mia.client.ask({ type: 'ping' })).cursor;
     await mia.client.leave();
-    // No WebSocket: the same state by plain GET, the command by plain POST.
-    await db.write(`SELECT move(3, 4, 1, 'noah')`);
+    // No WebSocket: what happens by a long poll from where the socket was, the command by POST.
+    const asked = app.get('mia', `/poll?channel=${path}&since=${cursor}`);
+    const [first] = await Promise.all([asked, db.write(`SELECT move(3, 4, 1, 'noah')`)]);
     const moved = await app.get('mia', '/call/move_card', { method: 'POST', body: JSON.stringify({ card: 2, column: 4, position: 1 }) });
     assert.deepEqual([moved.status, moved.body.data], [200, { column: 4, position: 1 }]);
+    const polled = [...first.body.frames];
+    let last = first.body;
+    await until('the move of its own', async () => {
+      last = (await app.get('mia', `/poll?channel=${path}&since=${last.cursor}&wait=1`)).body;
+      polled.push(...last.frames);
+      return polled.some((event) => event.action === 'moved' && event.key === '2');
+    });
+    // Who just looks in gets the same state by a plain GET.
     await app.settled();
-    const { status, body } = await app.get('mia', `/state?channel=${encodeURIComponent(channel)}`);
+    const { status, body } = await app.get('mia', `/state?channel=${path}`);
     assert.deepEqual([status, body.type], [200, 'snapshot']);
     assert.deepEqual(ordered(body.data), ordered((await boardInTables()).cards));
     assert.equal((await app.get('mia', '/state?channel=pending_count:unit:7')).body.data, await today('pending_count'));
-    assert.equal((await app.get('pete', `/state?channel=${encodeURIComponent(channel)}`)).status, 403);
-    // And while neither gets through.
+    for (const endpoint of ['state', 'poll']) assert.equal((await app.get('pete', `/${endpoint}?channel=${path}`)).status, 403);
+    // And while neither gets through; then there is a WebSocket again.
     await db.write(`SELECT move(3, 1, 1, 'noah')`);
     const back = await as('mia');
-    const rows = new Map(body.data.map((row) => [String(row.id), row]));
-    assert.equal((await back.subscribe(channel, { since: body.cursor })).recovered, true);
+    assert.equal((await back.subscribe(channel, { since: last.cursor })).recovered, true);
     await back.caughtUp(db);
-    for (const event of back.events(channel)) rows.set(event.key, event.data);
+    const all = [...polled, ...back.events(channel)];
+    assert.deepEqual(all.filter((event) => event.action === 'moved').map((event) => [event.key, event.updated_by]), [['3', 'noah'], ['2', 'mia'], ['3', 'noah']]);
+    assert.deepEqual(all.map((event) => event.id), [...new Set(all.map((event) => event.id))].sort((a, b) => a - b), 'each once, in order');
+    const rows = new Map(mia.begun.cards.map((row) => [String(row.id), row]));
+    for (const event of [...mia.client.events(channel), ...all]) rows.set(event.key, event.data);
     assert.deepEqual(ordered([...rows.values()]), ordered((await boardInTables()).cards));
-    // Whoever did not poll goes on from where his socket was, and misses nothing either.
-    const late = await as('mia');
-    assert.equal((await late.subscribe(channel, { since: cursor })).recovered, true);
-    await late.caughtUp(db);
-    assert.deepEqual(late.events(channel).filter((event) => event.action === 'moved').map((event) => [event.key, event.updated_by]), [['3', 'noah'], ['2', 'mia'], ['3', 'noah']]);
   });
 
   it('is whole after its own writer', async () => {

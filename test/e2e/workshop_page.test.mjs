@@ -88,22 +88,35 @@ describe("the workshop's page", () => {
     for (const page of [mia, noah]) await page.close();
   });
 
-  it('polls where no WebSocket gets through, moves cards all the same, and is back on WebSocket when it can', async () => {
+  /** A page behind a proxy that lets no WebSocket through, and perhaps no stream; and back. */
+  async function withoutSockets({ streams }) {
+    await db.write(`SELECT move(4, 2, 1, 'noah')`);
     const mia = await visit('mia');
-    proxy.upgrades = false;
+    Object.assign(proxy, { upgrades: false, streams });
     proxy.cut();
-    await shows(mia, '.live', 'polling');
+    await mia.locator('.live', { hasText: 'polling' }).waitFor({ timeout: 3 * DEADLINE_MS }); // a stream is given 8 s
     await db.write(`SELECT move(4, 4, 1, 'noah')`);
     await mia.locator(inColumn(4, 4)).waitFor();
     await mia.locator(card(4)).focus();
     await mia.keyboard.press('ArrowLeft'); // a command, by POST
     await until('the card to be moved', async () => (await placeOf(4)).column_id === 3);
     await mia.locator(inColumn(3, 4)).waitFor();
-    proxy.upgrades = true;
+    Object.assign(proxy, { upgrades: true, streams: true });
     await db.write(`SELECT move(4, 1, 1, 'noah')`);
     await until('a WebSocket again', async () => await mia.locator('.live').textContent() === 'live', 4 * DEADLINE_MS); // it tries after up to 30 s
     await mia.locator(inColumn(1, 4)).waitFor();
     assert.deepEqual(troubles, []);
     await mia.close();
+  }
+
+  it('goes on by Server-Sent Events where no WebSocket gets through, moves cards all the same, and is back when one does', async () => {
+    await withoutSockets({ streams: true });
+    assert.ok(proxy.count('GET /events') > 0);
+    assert.equal(proxy.count('POST /poll'), 0);
+  });
+
+  it('polls where no stream gets through either, moves cards all the same, and is back on WebSocket when it can', async () => {
+    await withoutSockets({ streams: false });
+    assert.ok(proxy.count('POST /poll') > 0);
   });
 });

@@ -330,8 +330,8 @@ void socketio_look(struct text frame, struct socketio_frame *out)
 			out->ref = value;
 		else if (text_equal(key, text_of("feed")))
 			out->feed = plain(value);
-		else if (text_equal(key, text_of("action")))
-			out->action = (struct text){value.bytes + 1, value.len - 2};
+		else if (text_equal(key, text_of("action")) && value.len >= 2)
+			out->action = (struct text){value.bytes + 1, value.len - 2}; /* it may have escapes */
 		else if (text_equal(key, text_of("channel")))
 			out->channel = plain(value);
 		else if (text_equal(key, text_of("recovered")))

@@ -286,7 +286,7 @@ int poll_write(struct server *server, struct client *client)
 	const struct stream_answers *answers = &poll->answers;
 	int closing = session_closing(poll->session, &reason);
 	bool all = answers->answered >= poll->n_channels;
-	if (closing != 0 || (all && answers->refused >= poll->n_channels)) {
+	if (closing != 0 || (all && stream_is_refused(answers, poll->n_channels))) {
 		return refuse(server, client, poll, closing);
 	}
 	bool something = answers->something || (answers->value && now >= poll->value_ms);

@@ -268,7 +268,7 @@ static enum beginning begin(struct server *server, struct sse *sse, struct frame
 		stream_look(&answers, frames[i]);
 	}
 	bool all = answers.answered >= sse->n_channels;
-	if (closing == 0 && all && answers.refused < sse->n_channels) {
+	if (closing == 0 && all && !stream_is_refused(&answers, sse->n_channels)) {
 		return write_head(server, sse) ? BEGUN : BROKEN;
 	}
 	if (closing == 0 && !all) {

@@ -302,6 +302,11 @@ void stream_look(struct stream_answers *answers, struct frame *frame)
 	}
 }
 
+bool stream_is_refused(const struct stream_answers *answers, size_t n_channels)
+{
+	return answers->refused >= n_channels || answers->unavailable;
+}
+
 /* head, then the frame from `at` on, without the part from `cut` to `end`. */
 static struct frame *rewrite(struct frame *frame, const char *head, size_t at, size_t cut, size_t end)
 {

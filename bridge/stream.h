@@ -49,6 +49,11 @@ struct stream_answers {
 };
 /* Looks at one more frame. */
 void stream_look(struct stream_answers *answers, struct frame *frame);
+/*
+ * All are answered: is that an HTTP error? Where each is refused; and where one is refused for now, whatever the others are: the client
+ * has one cursor for all, which would move on without that channel's events.
+ */
+bool stream_is_refused(const struct stream_answers *answers, size_t n_channels);
 
 /*
  * What the client is sent of it: a reference, to be given up; NULL: nothing (*failed: out of memory). These clients are not sent `welcome`

@@ -111,7 +111,7 @@ void stream_leave(struct server *server, struct client *client)
 	}
 }
 
-/* The status where every channel was refused. */
+/* The status where every channel was refused, or one for now. */
 static int refused_status(const struct stream_answers *answers, size_t n_channels, int own)
 {
 	return n_channels == 1 ? own : answers->unavailable ? 503 : 403;
@@ -127,8 +127,9 @@ int stream_refuse(struct lws *wsi, const struct stream_answers *answers, size_t 
 	}
 	if (closing == 0 && n_channels > 1) {
 		int status = refused_status(answers, n_channels, 0);
-		return http_error(wsi, status, status == 503 ? "unavailable" : "forbidden",
-		                  status == 503 ? "no channel can be had at present" : "none of these channels is yours", end);
+		return http_error(
+			wsi, status, status == 503 ? "unavailable" : "forbidden",
+			status == 503 ? "one of these channels cannot be had at present" : "none of these channels is yours", end);
 	}
 	bool failed;
 	struct frame *frame = stream_frame(answers->refusal, &failed);

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isEvent } from './lib/client.mjs';
-import { Example, call, refusedCall, value } from './lib/example.mjs';
+import { Example, call, dayWithTime, refusedCall, value } from './lib/example.mjs';
 import { until } from './lib/wait.mjs';
 
 const BOARD = ['board_columns', 'cards', 'comments', 'labels'];
@@ -15,6 +15,7 @@ describe('workshop', () => {
   let db;
 
   before(async () => {
+    await dayWithTime();
     app = await Example.start('workshop', { probe: 'pete' });
     ({ db } = app);
   });

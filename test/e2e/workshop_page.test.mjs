@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { browse } from './lib/browser.mjs';
-import { Example } from './lib/example.mjs';
+import { Example, dayWithTime } from './lib/example.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { DEADLINE_MS, until } from './lib/wait.mjs';
 
@@ -16,6 +16,7 @@ describe("the workshop's page", () => {
   let troubles;
 
   before(async () => {
+    await dayWithTime();
     app = await Example.start('workshop', { probe: 'mia', page: true });
     ({ db } = app);
     proxy = await Proxy.start(app.bridge.port);

@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Cluster, ROOT } from './cluster.mjs';
 import { Bridge } from './bridge.mjs';
 import { Client } from './client.mjs';
+import { until } from './wait.mjs';
 
 export class Example {
   #clients = [];
@@ -79,6 +80,11 @@ export class Example {
     return { status: answer.status, body: JSON.parse(answer.body) };
   }
 }
+
+const DAY_MS = 24 * 3600 * 1000;
+
+/** For what is about today: not begun in the last minute before midnight (UTC, as the seeds have it). */
+export const dayWithTime = () => until('the next day', () => Date.now() % DAY_MS < DAY_MS - 60_000, 90_000);
 
 /** The query's value, once it is that (or fits, for a function). */
 export async function value(client, channel, wanted = () => true, ms) {

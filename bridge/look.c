@@ -50,7 +50,7 @@
 
 static struct look {
 	const struct config *config;
-	char *const *channels;
+	const char **channels; /* each once */
 	size_t n_channels, n_over; /* refused, or ended */
 	struct look_style style;
 	uv_loop_t loop;
@@ -490,8 +490,35 @@ static void stop(bool started)
 	if (look.catalog) {
 		catalog_free(look.catalog);
 	}
+	free(look.channels);
 	free(look.waiting.bytes);
 	free(look.written.bytes);
+}
+
+/* Each of the channels once: to subscribe again is to replace, and ends once. */
+static bool take_channels(char *const *channels, size_t n)
+{
+	look.channels = calloc(n, sizeof *look.channels);
+	for (size_t i = 0; look.channels && i < n; i++) {
+		bool again = false;
+		for (size_t j = 0; j < look.n_channels && !again; j++) {
+			again = strcmp(look.channels[j], channels[i]) == 0;
+		}
+		if (!again) {
+			look.channels[look.n_channels++] = channels[i];
+		}
+	}
+	return look.channels != NULL;
+}
+
+static bool channels_are_text(char *const *channels, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!utf8_is_valid(channels[i], strlen(channels[i]))) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool since_is_good(const char *since)
@@ -507,14 +534,18 @@ int look_run(const struct config *config, struct access *access, char *const *ch
 		fprintf(stderr, "livefeed-bridge: --since: want a cursor such as 6f3a91c2-1042, or a time such as 10min\n");
 		return 2;
 	}
-	look = (struct look){.config = config, .access = access, .channels = channels, .n_channels = n_channels};
+	if (!channels_are_text(channels, n_channels)) {
+		fprintf(stderr, "livefeed-bridge: tail: a channel is no UTF-8\n");
+		return 2;
+	}
+	look = (struct look){.config = config, .access = access};
 	look.style.json = config->tail.json || !isatty(STDOUT_FILENO);
 	look.style.colour = !look.style.json && terminal_has_colour(stdout);
 	if (strcmp(config->log_level, "info") == 0) {
 		(void)log_configure("warn", config->log_format); /* who looks on wants to see frames */
 	}
 	uv_loop_init(&look.loop);
-	if (!start_parts()) {
+	if (!take_channels(channels, n_channels) || !start_parts()) {
 		log_error("out of memory");
 		look.code = EXIT_FAILURE;
 		stop(false);

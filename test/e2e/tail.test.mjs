@@ -170,7 +170,7 @@ describe('livefeed-bridge tail', () => {
     const stranger = await bridgeRun(['--dsn', cluster.dsn(db.name, 'app'), 'tail', 'requests']);
     assert.equal(stranger.code, 1);
     assert.match(stranger.stderr, /grant_bridge/);
-    const tail = look(db, 'orders:user:1');
+    const tail = look(db, 'orders:user:1', 'orders:user:1');
     await tail.subscribed();
     await db.write('DROP TABLE orders');
     await tail.see('the end of its channel', ({ type }) => type === 'unsubscribed');

@@ -1,7 +1,8 @@
 // What carries frames between client and bridge: a WebSocket; or, where none gets through, a stream of
 // Server-Sent Events; or, where that is held back on its way, one long poll after the other.
 
-const CONNECT_MS = 8_000; // to a welcome, or to a stream's first byte
+const CONNECT_MS = 8_000; // to a welcome
+const STREAM_MS = 4_000; // to a stream's first byte
 const SILENCE_MS = 10_000; // beyond the heartbeat
 const POLL_S = 25;
 const PACE_MS = 1_000; // between requests that bring no events
@@ -97,7 +98,7 @@ export function openHttp(sink, streams) {
     let id = '';
     let data = '';
     try {
-      within(CONNECT_MS);
+      within(STREAM_MS);
       const response = await sink.request(`events?${query}`, { headers: { Accept: 'text/event-stream' }, signal: abort.signal });
       if (!response.body || !response.headers.get('content-type')?.startsWith('text/event-stream')) return false;
       const reader = response.body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();

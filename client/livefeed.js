@@ -436,6 +436,7 @@ export class Livefeed {
   async #state(channel) {
     if (channel.held || channel.timer) return;
     channel.held = [];
+    const before = channel.cursor;
     /** @type {any} */
     let frame = null;
     try {
@@ -448,7 +449,7 @@ export class Livefeed {
     if (this.#channels.get(channel.name) !== channel) return;
     if (frame) {
       this.#epochIs(frame.cursor);
-      const back = channel.cursor !== null && epochOf(channel.cursor) === this.#epoch && idOf(frame.cursor) < idOf(channel.cursor);
+      const back = before !== null && epochOf(before) === this.#epoch && idOf(frame.cursor) < idOf(before);
       const cursor = channel.cursor === null || back || epochOf(channel.cursor) !== this.#epoch ? frame.cursor : channel.cursor;
       this.#rows(channel, frame);
       channel.cursor = cursor;

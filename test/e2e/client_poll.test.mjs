@@ -1,0 +1,27 @@
+// The browser library where neither WebSockets nor streams get through: long polls.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { follow } from './lib/livefeed.mjs';
+import { LONG_MS, scene, waysHold } from './lib/ways.mjs';
+import { until } from './lib/wait.mjs';
+
+describe('livefeed-client', () => {
+  const here = scene();
+
+  waysHold(here, 'poll', { upgrades: false, streams: false });
+
+  it('waits for what is new, and does not ask again and again for a value that stays', async () => {
+    Object.assign(here.proxy, { upgrades: false, streams: false });
+    const client = here.as('ann', { WebSocket: null });
+    const count = follow(client, 'open_requests:unit:7');
+    await until('polling', () => client.transport === 'poll' && count.values.length, LONG_MS);
+    const polls = () => here.proxy.count('POST /poll');
+    const first = polls();
+    const began = Date.now();
+    await until('some time to pass', () => Date.now() - began > 4000);
+    assert.ok(polls() - first <= 5, `${polls() - first} polls in 4 s`);
+    await here.insert(1, 1);
+    await until('the new value', () => count.values.at(-1) === 1);
+  });
+});

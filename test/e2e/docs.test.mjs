@@ -3,13 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { io as connect } from 'socket.io-client';
 import { Cluster, ROOT } from './lib/cluster.mjs';
-import { Bridge } from './lib/bridge.mjs';
+import { Bridge, bridgeRun } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -247,6 +247,26 @@ describe('the guides', () => {
       const part = page.slice(page.search(new RegExp(`^### .*livefeed\\.${name}\\b`, 'm'))).split(/\n##/)[0];
       for (const column of columns) assert.match(part, new RegExp(`\\b${column}\\b`), `livefeed.${name}.${column}`);
     }
+  });
+
+  it('every flag and make target that a page names is there', async () => {
+    const help = (await bridgeRun(['--help'])).stdout + (await bridgeRun(['tail', '--help'])).stdout;
+    const flags = new Set(help.match(/--[a-z][a-z-]+/g));
+    const targets = new Set((await run('make', ['-C', ROOT, 'help'])).stdout.match(/^ {2}[a-z-]+/gm).map((target) => target.trim()));
+    let n = 0;
+    for (const folder of ['.', 'docs', ...APPLICATIONS.map((application) => `examples/${application}`)]) {
+      for (const name of (await readdir(path.join(ROOT, folder))).filter((one) => one.endsWith('.md'))) {
+        const page = await readFile(path.join(ROOT, folder, name), 'utf8');
+        for (const [line] of page.matchAll(/^ {4}(?:[A-Z_]+='[^']*' )?livefeed-bridge .*(?:\\\n.*)*/gm)) {
+          for (const flag of line.match(/(?<=\s)--[a-z][a-z-]+/g) ?? []) {
+            n++;
+            assert.ok(flags.has(flag), `${folder}/${name}: ${flag} in ${line}`);
+          }
+        }
+        for (const [, target] of page.matchAll(/(?:^ {4}|`)make ([a-z]+)\b/gm)) assert.ok(targets.has(target), `${folder}/${name}: make ${target}`);
+      }
+    }
+    assert.ok(n > 10, String(n));
   });
 
   it('JavaScript and Python in them can be parsed', async () => {

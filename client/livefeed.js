@@ -376,7 +376,7 @@ export class Livefeed {
     this.#renewal = setTimeout(async () => {
       const token = await this.#ask().catch(() => null); // else it ends with 4401, and is asked for again
       if (token && link === this.#link) link?.send({ type: 'auth', token });
-    }, Math.min(left - Math.min(left / 5, BACKOFF_MS.most), TIMER_MOST_MS));
+    }, Math.min(left - Math.min(left / 2, BACKOFF_MS.most), TIMER_MOST_MS));
   }
 
   // ---------- subscriptions ----------

@@ -191,7 +191,7 @@ describe('livefeed-client in Chromium', () => {
   });
 
   it('gets fresh tokens in time, and never shows that it did', async () => {
-    const page = await open('ann', 7, { ttl: '3 s' });
+    const page = await open('ann', 7, { ttl: '6 s' });
     await page.shows('live');
     await until('three tokens', () => page.tokens >= 3);
     await write(1, 7, 'with a fresh token');

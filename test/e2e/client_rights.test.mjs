@@ -42,7 +42,7 @@ describe('livefeed-client', () => {
 
   it('asks for a fresh token before the old one ends, and stays connected', async () => {
     let asked = 0;
-    const client = open(async () => { asked++; return db.token('ann', { units: [7], ttl: '2 s' }); });
+    const client = open(async () => { asked++; return db.token('ann', { units: [7], ttl: '6 s' }); });
     const told = follow(client, 'requests:unit:7');
     await live(client);
     const statuses = [];

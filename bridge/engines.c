@@ -232,6 +232,10 @@ struct engine *engine_new(struct server *server, struct lws *wsi, enum engineio_
 		.arg = engine,
 		.max_bad_messages = server->settings.config->max_bad_messages,
 	};
+#ifdef LIVEFEED_ECHO
+	char path[64];
+	settings.echoes = transport_path(server, wsi, path, sizeof path) && strcmp(path, "/engine.io/") == 0;
+#endif
 	engine->link = socketio_link_new(&settings);
 	memset(buffer, 0, sizeof buffer); /* no token stays behind */
 	if (!engine->link || !socketio_id(engine->sid)) {
@@ -253,13 +257,24 @@ struct engine *engine_new(struct server *server, struct lws *wsi, enum engineio_
 	return engine;
 }
 
+#ifdef LIVEFEED_ECHO
+void engine_later(struct engine *engine)
+{
+	due_join(&engine->namespace, DUE_NAMESPACE, engines_now_ms(engine->server) + 20);
+}
+#endif
+
 static void on_due(struct engine *engine, struct due *due)
 {
 	if (due->list == DUE_NAMESPACE) {
 		due_leave(due);
+#ifdef LIVEFEED_ECHO
+		socketio_link_ripen(engine->link);
+#else
 		if (socketio_link_is_empty(engine->link)) {
 			socketio_link_close(engine->link, CLOSE_TOKEN, "no namespace in time");
 		}
+#endif
 		engine_mark(engine);
 		return;
 	}

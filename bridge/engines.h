@@ -57,6 +57,10 @@ void engine_mark(struct engine *engine);
 void engine_unmark(struct engine *engine);
 /* engineio's due_ms has changed. */
 void engine_heartbeat(struct engine *engine);
+#ifdef LIVEFEED_ECHO
+/* To be looked at 20 ms later. */
+void engine_later(struct engine *engine);
+#endif
 /* Soon, and not from within. */
 void engine_hang_up(struct server *server, struct lws *wsi);
 /* Counts a polling connection as a WebSocket: its address. NULL: no more of them. */

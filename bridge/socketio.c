@@ -211,9 +211,8 @@ bool socketio_confirm(struct server *server, struct lws *wsi, const char **why)
 		return false;
 	}
 	if (argument_sid(wsi, sid)) {
-		struct engine *engine = engine_find(server, sid);
-		*why = "no such connection, or it has its WebSocket: it is over, or at another bridge";
-		return engine && !engine->over && !engine->socket && engine->io.way == ENGINEIO_POLLING;
+		*why = "no such connection: it is over, or at another bridge";
+		return engine_find(server, sid) != NULL; /* one that has its WebSocket is closed, which a page can read */
 	}
 	return true;
 }
@@ -338,6 +337,11 @@ static bool next_packet(struct engine *engine)
 	} else {
 		json_puts(&packet, "4");
 		if (!socketio_link_output(engine->link, &packet)) {
+#ifdef LIVEFEED_ECHO
+			if (socketio_link_is_late(engine->link)) {
+				engine_later(engine);
+			}
+#endif
 			return false;
 		}
 	}

@@ -46,6 +46,7 @@ struct namespace
 
 struct control { /* a packet of no session's */
 	struct control *next;
+	bool later;
 	size_t len;
 	char text[];
 };
@@ -171,6 +172,7 @@ static void put_control(struct socketio_link *link, struct json_out *out)
 		socketio_link_close(link, CLOSE_TOO_SLOW, "too slow");
 	} else {
 		control->next = NULL;
+		control->later = false;
 		control->len = out->len;
 		memcpy(control->text, out->bytes, out->len);
 		if (link->first != NULL)
@@ -188,6 +190,8 @@ static bool output_control(struct socketio_link *link, struct json_out *out)
 {
 	struct control *control = link->first;
 	if (control == NULL)
+		return false;
+	if (control->later)
 		return false;
 	json_put(out, control->text, control->len);
 	link->first = control->next;
@@ -350,10 +354,18 @@ void socketio_link_receive(struct socketio_link *link, const char *text, size_t 
 		return;
 #ifdef LIVEFEED_ECHO
 	struct json_out now = {0}, later = {0};
-	if (socketio_echo(text, len, &now, &later)) {
+	if (link->settings.echoes) {
+		json_put(&now, text, len);
 		put_control(link, &now);
-		if (later.len > 0)
+		return;
+	}
+	if (socketio_echo(text, len, &now, &later)) {
+		if (now.len > 0)
+			put_control(link, &now);
+		if (later.len > 0) {
 			put_control(link, &later);
+			link->last->later = true;
+		}
 		return;
 	}
 #endif
@@ -561,6 +573,19 @@ bool socketio_link_output(struct socketio_link *link, struct json_out *out)
 	}
 	return false;
 }
+
+#ifdef LIVEFEED_ECHO
+bool socketio_link_is_late(const struct socketio_link *link)
+{
+	return link->first != NULL && link->first->later;
+}
+
+void socketio_link_ripen(struct socketio_link *link)
+{
+	if (link->first != NULL)
+		link->first->later = false;
+}
+#endif
 
 int socketio_link_closing(const struct socketio_link *link, const char **reason)
 {

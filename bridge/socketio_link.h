@@ -26,6 +26,9 @@ struct socketio_link_settings {
 	void (*wake)(void *arg);
 	void *arg;
 	int64_t max_bad_messages;
+#ifdef LIVEFEED_ECHO
+	bool echoes; /* whatever it is sent: /engine.io/ */
+#endif
 };
 
 /* NULL: out of memory. */
@@ -53,6 +56,9 @@ bool socketio_id(char to[SOCKETIO_ID_BYTES + 1]);
 #ifdef LIVEFEED_ECHO
 /* socketio_echo.c: for the public test suites. False: not theirs. */
 bool socketio_echo(const char *text, size_t len, struct json_out *out, struct json_out *later);
+/* The next packet is to be sent a little later; it is now. */
+bool socketio_link_is_late(const struct socketio_link *link);
+void socketio_link_ripen(struct socketio_link *link);
 #endif
 
 #endif

@@ -184,7 +184,7 @@ void replay_advance(struct hub *hub)
 	struct replay *next;
 	for (struct replay *replay = hub->replays[REPLAY_AHEAD].first; replay != NULL; replay = next) {
 		next = replay->next;
-		if (replay->after <= head)
+		if ((replay->snapshot != NULL ? replay->snapshot->after : replay->after) <= head)
 			replay_move(hub, replay, REPLAY_READY);
 	}
 }
@@ -272,6 +272,7 @@ enum progress {
 	PROGRESS_MORE, /* this source has no more for it, or the budget is spent */
 	PROGRESS_BLOCKED,
 	PROGRESS_FOUND, /* stands at an event */
+	PROGRESS_SNAPSHOT, /* has come to the place of its snapshot */
 	PROGRESS_LIVE
 };
 
@@ -284,6 +285,8 @@ static enum progress replay_event(struct hub *hub, struct replay *replay, const 
 	const struct channel *channel = subscription->channel;
 	bool by_parent;
 	*budget_ns -= EVENT_COST_NS;
+	if (replay->snapshot != NULL && event->id > replay->snapshot->after)
+		return PROGRESS_SNAPSHOT;
 	enum concern concern = replay_concern(hub, subscription, feed, event, &by_parent);
 	if (concern != CONCERN_NONE && subscription_is_merged(subscription)) {
 		replay->after = event->id - 1;
@@ -303,6 +306,17 @@ static enum progress replay_event(struct hub *hub, struct replay *replay, const 
 	return PROGRESS_MORE;
 }
 
+/*
+ * What is of a row's children is not in its snapshot, so it is sent from where the subscription began: before the snapshot, as its
+ * id says. A merged session is sent nothing before its snapshots, but its cursor waits for what comes behind them.
+ */
+static bool has_children_first(const struct replay *replay)
+{
+	const struct subscription *subscription = replay->subscription;
+	return subscription->channel->scope == SCOPE_ROW && !subscription_is_merged(subscription) &&
+	       replay->after < replay->snapshot->after;
+}
+
 /* The snapshot that it begins with; the events follow from there. False: no room for it now. */
 static bool send_snapshot(struct replay *replay)
 {
@@ -312,10 +326,11 @@ static bool send_snapshot(struct replay *replay)
 		return false;
 	session_send(subscription->session, snapshot->frame);
 	subscription->session->snapshot_queued = subscription->session->transport->merged;
-	subscription_forget_seen(subscription);
-	subscription->seen = seen_ref(snapshot->seen);
-	replay->after = snapshot->after;
+	if (subscription->channel->scope != SCOPE_ROW || !subscription_is_merged(subscription))
+		replay->after = snapshot->after;
+	struct seen *seen = seen_ref(snapshot->seen);
 	snapshot_let_go(replay);
+	subscription->seen = seen;
 	metrics.snapshots[METRIC_SNAPSHOT_SENT]++;
 	return true;
 }
@@ -391,7 +406,12 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 			replay_drop(subscription); /* nothing is sent to it any more */
 			return;
 		}
-		if (replay->snapshot != NULL && !send_snapshot(replay)) {
+		bool children = replay->snapshot != NULL && has_children_first(replay);
+		if (children && replay->snapshot->after > history_head(hub->history)) {
+			replay_move(hub, replay, REPLAY_AHEAD);
+			return;
+		}
+		if (replay->snapshot != NULL && !children && !send_snapshot(replay)) {
 			progress = PROGRESS_BLOCKED;
 		} else if (replay->after >= history_floor(hub->history)) {
 			drop_page(hub, replay);
@@ -410,6 +430,11 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 			}
 			if (!replay_take_page(hub, replay, page))
 				return;
+		}
+		if (replay->snapshot != NULL && (progress == PROGRESS_SNAPSHOT || progress == PROGRESS_LIVE)) {
+			if (replay->after < replay->snapshot->after)
+				replay->after = replay->snapshot->after;
+			progress = PROGRESS_MORE;
 		}
 	}
 	if (progress == PROGRESS_FOUND || (progress == PROGRESS_LIVE && subscription_is_merged(subscription))) {

@@ -7,7 +7,8 @@
  *      subscription did, and whoever subscribes again wants what is there now), or its session has enough to take.
  *   2. SNAPPING  it is being asked for. Everybody who waits for the channel by then shares the answer: a thousand who subscribe
  *      at once cost two queries, one for the first and one for all others.
- *   3. READY     the replay has the answer, sends it as soon as there is room, and goes on from the id that it names. What the
+ *   3. READY     the replay has the answer, sends it as soon as there is room (of a row: behind what came of its children until
+ *      then), and goes on from the id that it names. What the
  *      snapshot saw beyond that (seen.h) stays with the subscription, which is not sent those events.
  * When it cannot be had, the subscription is told so, and goes on from where it stood: its stream is whole without it.
  *
@@ -43,16 +44,26 @@ void snapshot_let_go(struct replay *replay)
 	struct session *session = replay->subscription->session;
 	if (replay->snapshot == NULL)
 		return;
+	subscription_forget_seen(replay->subscription);
 	snapshot_unref(replay->snapshot);
 	replay->snapshot = NULL;
 	session->n_unsent--;
 	session->hub->snapshots_due = true;
 }
 
+/* A snapshot of a row holds nothing of the row's children. */
+static bool is_of_snapshot(const struct subscription *subscription, const struct event *event)
+{
+	const struct channel *channel = subscription->channel;
+	return channel->scope != SCOPE_ROW ||
+	       (text_equal(event->feed, channel->feed) &&
+	        ((event->flags & (EVENT_CONTROL | EVENT_RESYNC)) || text_equal(event->key, channel->value)));
+}
+
 bool subscription_has_seen(struct subscription *subscription, const struct event *event)
 {
 	if (!seen_is_past(subscription->seen, event->tick))
-		return seen_holds(subscription->seen, event->tick, event->xid);
+		return is_of_snapshot(subscription, event) && seen_holds(subscription->seen, event->tick, event->xid);
 	subscription_forget_seen(subscription);
 	return false;
 }
@@ -329,6 +340,8 @@ static void take(struct taking *taking, struct subscription *subscription)
 		}
 		taking->snapshot->refs++;
 		replay->snapshot = taking->snapshot;
+		subscription_forget_seen(subscription);
+		subscription->seen = seen_ref(taking->snapshot->seen);
 		subscription->session->n_unsent++;
 		settle(replay);
 	}

@@ -95,6 +95,51 @@ static void test_fit_late(void)
 	world_end();
 }
 
+#define OF_ROW .flags = USUAL_FLAGS, .feed = text("orders"), .unit = text("7"), .key = text("5")
+#define OF_CHILD                                                                                                       \
+	.flags = 0, .feed = text("comments"), .key = text("1"), .parent_feed = text("orders"), .parent_key = text("5")
+
+/* A row's children are not in its snapshot: nothing of them may be missed from `subscribed` on. */
+static void test_children(void)
+{
+	struct client a;
+	begin();
+	world.at_once = false;
+	world.rows[world.n_rows++] = (struct row){"orders", "5", ROW_FOUND, "7", NULL};
+	says.row = ROW_FOUND;
+	says.unit = "7";
+	enter(&a, "42", "\"units\":[7]");
+	for (int late = 0; late < 2; late++) { /* late: the answer is above what was read */
+		int64_t at = history_head(world.hub->history);
+		subscribe_snapshot(&a, "orders:row:5");
+		answer_all();
+		pump(); /* the row's rights */
+		skip(&a);
+		says.tick = 11 + 10 * late;
+		says.after = at + 3;
+		says.seen = "550:600:550";
+		if (late)
+			answer_all();
+		emit(.id = at + 1, OF_CHILD, .tick = says.tick, .xid = 500);
+		emit(.id = at + 2, OF_ROW, .tick = says.tick, .xid = 501);
+		pump();
+		ok(next(&a) == NULL, "nothing comes before it is known where the snapshot stands");
+		emit(.id = at + 3, OF_CHILD, .tick = says.tick, .xid = 502);
+		emit(.id = at + 4, OF_CHILD, .tick = says.tick + 1, .xid = 560);
+		emit(.id = at + 5, OF_ROW, .tick = says.tick + 1, .xid = 561);
+		emit(.id = at + 6, OF_ROW, .tick = says.tick + 1, .xid = 550);
+		answer_all();
+		pump();
+		ok(has_event(&a, at + 1) && has_event(&a, at + 3), "children until then, and nothing that it holds");
+		ok(has_snapshot(&a), "then the snapshot");
+		ok(has_event(&a, at + 4) && has_event(&a, at + 6),
+		   "then children that its statement might have seen, and what it did not");
+		ok(next(&a) == NULL, "and no more");
+		is_int((int64_t)metrics.replays, 0, "it is live");
+	}
+	world_end();
+}
+
 /* ---- a random database */
 
 enum { TXNS = 400, KEYS = 8 };
@@ -254,6 +299,7 @@ int main(void)
 	test_seen();
 	test_fit();
 	test_fit_late();
+	test_children();
 	test_random();
 	return tap_done();
 }

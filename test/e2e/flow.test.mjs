@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { Cluster, idOf } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
+import { metric } from './lib/metrics.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { until, SLOW } from './lib/wait.mjs';
 
@@ -46,12 +47,15 @@ describe('flow', () => {
     const seen = await slow.next(isEvent);
     slow.socket.pause();
     const count = 300;
+    const tooSlow = async () => await metric(bridge, 'livefeed_queue_overflows_total') > 0;
+    // It has some seconds to read the close, then the bridge hangs up.
+    const resumed = until('it to be too slow', tooSlow, 60_000 * SLOW).then(() => slow.socket.resume());
     for (let n = 1; n <= count; n++) {
       await db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 7, repeat('x', 100000))`, [100 + n]);
       await quick.next({ key: String(100 + n) });
     }
     assert.equal(quick.closed, null, 'who reads is not closed');
-    slow.socket.resume();
+    await resumed;
     await slow.close(4408);
     const got = slow.events().map((event) => Number(event.key));
     assert.ok(got.length < count + 1, 'something was left out');

@@ -2,9 +2,14 @@
 // break, what is refused and with which status, and how it ends. Not here: under load and faults (fault/transports), proxies (nginx).
 
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import https from 'node:https';
+import os from 'node:os';
+import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { EventSource } from 'eventsource';
 import { Bridge } from './lib/bridge.mjs';
+import { certify } from './lib/certificate.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { Cluster, idOf } from './lib/cluster.mjs';
 import { metric } from './lib/metrics.mjs';
@@ -311,6 +316,37 @@ describe('server-sent events', () => {
     } finally {
       for (const each of open.splice(0)) each.leave();
       await tight.stop();
+    }
+  });
+
+  it('through TLS: streams and polls, much at once, and clients that leave', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'livefeed-sse-'));
+    const files = await certify(folder, 2001);
+    const mine = await Bridge.start(db, ['--tls-cert', files.cert, '--tls-key', files.key], { ready: false });
+    mine.origin = mine.origin.replace('http:', 'https:');
+    const idle = async (transport) => (await Stream.open(mine, { path: '/metrics' })).text.includes(`livefeed_sessions{transport="${transport}"} 0\n`);
+    try {
+      await until('it to be ready', async () => (await Stream.open(mine, { path: '/readyz' })).status === 200);
+      const one = await stream({ channels: [UNIT] }, mine);
+      await until('a cursor', () => one.lastId);
+      const from = number;
+      await burst(2000);
+      await one.next({ key: `${number}` }, 30_000);
+      assert.deepEqual(one.frames.map(({ frame }) => Number(frame.key)), Array.from({ length: MANY }, (_, n) => from + 1 + n));
+      one.leave();
+      await until('it to be let go of', () => idle('sse'), 5000);
+      const polled = await Stream.open(mine, { path: '/poll', token, channels: [UNIT], since: one.ids.at(-2), wait: 0 });
+      assert.equal(polled.status, 200);
+      const body = JSON.stringify({ channel: UNIT });
+      const waiting = https.request({ host: '127.0.0.1', port: mine.port, path: '/poll', method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Content-Length': body.length }, agent: false, rejectUnauthorized: false });
+      waiting.on('error', () => {});
+      waiting.end(body);
+      await until('it to wait', async () => !await idle('poll'));
+      waiting.destroy();
+      await until('it to be let go of', () => idle('poll'), 5000);
+    } finally {
+      await mine.stop();
+      await rm(folder, { recursive: true });
     }
   });
 

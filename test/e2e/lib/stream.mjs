@@ -1,6 +1,7 @@
 // GET /events by hand, as a page reads it with `fetch`, and /poll: what was sent to the byte, and as EventSource understands it.
 
 import http from 'node:http';
+import https from 'node:https';
 import { isDeepStrictEqual } from 'node:util';
 import { DEADLINE_MS, until } from './wait.mjs';
 
@@ -33,7 +34,8 @@ export class Stream {
     const sent = { Accept: 'text/event-stream', ...headers };
     if (token !== undefined && via === 'header') sent.Authorization = `Bearer ${token}`;
     if (lastEventId !== undefined) sent['Last-Event-ID'] = lastEventId;
-    stream.request = http.request({ host: bridge.host ?? '127.0.0.1', port: bridge.port, path: `${path}?${params}`, headers: sent, agent: false });
+    const { request } = bridge.origin?.startsWith('https:') ? https : http;
+    stream.request = request({ host: bridge.host ?? '127.0.0.1', port: bridge.port, path: `${path}?${params}`, headers: sent, agent: false, rejectUnauthorized: false });
     stream.request.on('error', (error) => { stream.error = error; stream.ended = true; });
     stream.request.on('response', (response) => {
       stream.response = response;
@@ -46,7 +48,7 @@ export class Stream {
     await until('an answer', () => stream.response || stream.ended);
     stream.status = stream.response?.statusCode;
     stream.headers = stream.response?.headers;
-    if (stream.status !== 200) await until('all of the answer', () => stream.ended);
+    if (stream.headers?.['content-type'] !== 'text/event-stream') await until('all of the answer', () => stream.ended);
     return stream;
   }
 
@@ -58,7 +60,7 @@ export class Stream {
   #take(data) {
     this.text += data;
     this.#rest += data;
-    if (this.status !== undefined && this.status !== 200) return;
+    if (!this.response.headers['content-type']?.startsWith('text/event-stream')) return;
     for (let end; (end = this.#rest.indexOf('\n\n')) >= 0;) {
       const block = this.#rest.slice(0, end);
       this.#rest = this.#rest.slice(end + 2);

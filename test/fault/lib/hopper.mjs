@@ -71,22 +71,25 @@ export class Hopper {
     if (epoch !== this.#epoch) this.checker.defect('session', `${this.name}: another epoch: ${cursor}`);
     if (idOf(cursor) < this.#cursor) this.checker.defect('session', `${this.name}: a cursor of ${cursor} after ${this.#cursor}`);
     this.#cursor = Math.max(this.#cursor, idOf(cursor));
-    for (const channel of this.channels) this.stream.covered(channel, this.#cursor);
+    for (const channel of this.channels) {
+      this.stream.covered(channel, this.#cursor);
+      if (this.#last.get(channel) <= this.#cursor) this.#last.delete(channel);
+    }
   }
 
   #begin() {
     for (const channel of this.channels) this.stream.frame({ type: 'subscribed', channel, recovered: true });
   }
 
-  /** One frame of a stream that is merged; false: come back. `floor`: what a WebSocket had before. */
-  #take(way, frame, floor) {
+  /** One frame of a stream that is merged; false: come back. */
+  #take(way, frame) {
     if (frame.type === 'status') return true;
     if (frame.type === 'error' && RETRY.has(frame.code)) return false;
     if (typeof frame.id !== 'number') {
       this.stream.frame(frame);
       return true;
     }
-    const channels = frame.channels.filter((channel) => !(frame.id <= (floor.get(channel) ?? 0)));
+    const channels = frame.channels.filter((channel) => !(frame.id <= this.#last.get(channel)));
     if (channels.length > 0) this.stream.frame({ ...frame, channels });
     this.events[way]++;
     return true;
@@ -95,8 +98,6 @@ export class Hopper {
   async _sse(bridge, over) {
     const stream = await Stream.open(bridge, { token: this.token, channels: this.channels, since: this.#since }).catch(() => null);
     if (stream?.status !== 200) return false;
-    const floor = this.#last;
-    this.#last = new Map();
     this.#begin();
     let taken = 0;
     let last = 0;
@@ -104,7 +105,7 @@ export class Hopper {
       for (; taken < stream.frames.length && !left; taken++) {
         const { frame, own, id } = stream.frames[taken];
         if (frame.type === 'closing') continue;
-        left = !this.#take('sse', frame, floor);
+        left = !this.#take('sse', frame);
         if (typeof frame.id === 'number') {
           if (!own || idOf(id) < frame.id) this.checker.defect('session', `${this.name}: the cursor of ${frame.id} is ${id}`);
           if (frame.id <= last) this.checker.defect('order', `${this.name}: ${frame.id} after ${last} on one stream`);
@@ -121,8 +122,6 @@ export class Hopper {
   }
 
   async _poll(bridge, over) {
-    const floor = this.#last;
-    this.#last = new Map();
     let came = false;
     while (!over()) {
       const asked = { wait: this.random.int(0, 3) };
@@ -136,10 +135,9 @@ export class Hopper {
       if (!response) break;
       if (!came) this.#begin();
       came = true;
-      for (const frame of response.frames) if (!this.#take('poll', frame, floor)) return true;
+      for (const frame of response.frames) if (!this.#take('poll', frame)) return true;
       this.#covered(response.cursor);
     }
-    if (!came) this.#last = floor; // nothing was asked
     return came;
   }
 

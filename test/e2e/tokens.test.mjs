@@ -1,7 +1,7 @@
 // Hostile tokens, each by each carrier over a socket of its own: refused with `bad_token` and 4401, the reason in the log,
 // nothing fetched for it; and no token, good or bad, is ever seen anywhere else: no log, answer, metric or list of
 // processes. Good tokens of each kind of key go the same ways, so that this can fail.
-// Not here: what a good token may then have (channels), the authorizer (authority).
+// The same over HTTP and in the auth of Socket.IO. Not here: what a good token may then have (channels), the authorizer (authority).
 
 import assert from 'node:assert/strict';
 import { chmod, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
@@ -131,6 +131,34 @@ describe('hostile tokens', () => {
       assert.deepEqual([frames.length, frames[0].code, code], [1, 'bad_token', 4401], JSON.stringify(token));
     }
     for (const via of ['header', 'query', 'message']) await refused(text, 'empty', '', via, /./);
+  });
+
+  it('are refused over HTTP, too: streams, polls, state, commands', async () => {
+    const targets = [['/events?channel=requests:unit:7'], ['/poll?channel=requests:unit:7'], ['/state?channel=requests:unit:7'], ['/call/nothing?', { method: 'POST', body: '{}' }]];
+    await all(hostile.flatMap(([what, token]) => targets.map(([target, options]) => [what, token, target, options])), async ([what, made, target, options]) => {
+      const token = typeof made === 'function' ? made() : made;
+      sent.push(token);
+      const { status, body } = await text.get(`${target}&token=${encodeURIComponent(token)}`, options);
+      answers.push(body);
+      assert.deepEqual([what, target, status, JSON.parse(body).error.code], [what, target, 401, 'bad_token']);
+    });
+    const good = signRaw('HS256', issuer.secret, { alg: 'HS256' }, issuer.claims());
+    const { status } = await text.get(`/poll?channel=requests:unit:7&wait=0&token=${good}`);
+    assert.equal(status, 200, 'a good one passes');
+  });
+
+  it('are refused in the auth of Socket.IO', async () => {
+    const connect = async (token) => {
+      sent.push(token);
+      const opened = await text.get('/socket.io/?EIO=4&transport=polling');
+      const { sid } = JSON.parse(opened.body.slice(1));
+      await text.get(`/socket.io/?EIO=4&transport=polling&sid=${sid}`, { method: 'POST', headers: { 'Content-Type': 'text/plain;charset=UTF-8' }, body: `40${JSON.stringify({ token })}` });
+      const { body } = await text.get(`/socket.io/?EIO=4&transport=polling&sid=${sid}`);
+      answers.push(body);
+      return body;
+    };
+    await all(hostile, async ([what, token]) => assert.match(await connect(typeof token === 'function' ? token() : token), /^44\{/, what));
+    assert.match(await connect(signRaw('HS256', issuer.secret, { alg: 'HS256' }, issuer.claims())), /^40\{"sid"/);
   });
 
   it('have nobody fetch a key', () => {

@@ -55,10 +55,11 @@ export type Options = import("./types.js").Options;
 export type CallOptions = import("./types.js").CallOptions;
 export type Closed = import("./types.js").Closed;
 /**
- * `at`: the last event's id
+ * `at`: the last event's id; `rows`: the last snapshot's
  */
 export type Subscriber = Handlers & {
     at: number;
+    rows: number;
 };
 export type Channel = {
     name: string;

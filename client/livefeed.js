@@ -38,7 +38,7 @@ const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after w
  * @typedef {import('./types.js').CallOptions} CallOptions
  * @typedef {import('./types.js').Closed} Closed
  *
- * @typedef {Handlers & { at: number }} Subscriber `at`: the last event's id
+ * @typedef {Handlers & { at: number, rows: number }} Subscriber `at`: the last event's id; `rows`: the last snapshot's
  * @typedef {object} Channel
  * @property {string} name
  * @property {Set<Subscriber>} subscribers
@@ -154,7 +154,7 @@ export class Livefeed {
       channel = { name, subscribers: new Set(), cursor: null, fresh: false, on: false, started: false, ref: 0, awaiting: false, held: null, value: null, timer: null, failures: 0, next: 0 };
       this.#channels.set(name, channel);
     }
-    const subscriber = { ...handlers, at: -1 };
+    const subscriber = { ...handlers, at: -1, rows: -1 };
     const mine = channel;
     mine.subscribers.add(subscriber);
     if (mine.started) {
@@ -463,7 +463,8 @@ export class Livefeed {
 
   /** A snapshot or a value. @param {Channel} channel @param {any} frame */
   #rows(channel, frame) {
-    channel.cursor = frame.cursor;
+    // Over HTTP the cursor is what covers all channels, and children of before the snapshot may still come.
+    if (this.#link?.kind === 'websocket' || channel.cursor === null) channel.cursor = frame.cursor;
     channel.fresh = channel.awaiting = false;
     channel.failures = 0;
     if (frame.type === 'value') channel.value = frame;
@@ -471,7 +472,8 @@ export class Livefeed {
       if (frame.type === 'value') {
         tell(each.onValue, frame.data);
       } else if (each.snapshot) {
-        each.at = idOf(frame.cursor);
+        each.rows = idOf(frame.cursor);
+        each.at = Math.min(each.at, each.rows);
         tell(each.onSnapshot, frame);
       }
     }
@@ -480,7 +482,8 @@ export class Livefeed {
   /** @param {Channel} channel @param {Event} event */
   #deliver(channel, event) {
     for (const each of [...channel.subscribers]) {
-      if (event.id <= each.at) continue;
+      // Children of a row are not in its snapshot, and may come after it.
+      if (event.id <= each.at || (event.id <= each.rows && event.feed === channel.name.split(':')[0])) continue;
       each.at = event.id;
       tell(each.onEvent, event);
     }
@@ -516,7 +519,6 @@ export class Livefeed {
     for (const channel of this.#channels.values()) {
       if (!channel.on) continue;
       this.#start(channel);
-      if (channel.fresh && wants(channel)) continue;
       if (channel.cursor === null || epochOf(channel.cursor) !== this.#epoch || idOf(channel.cursor) < idOf(cursor)) channel.cursor = cursor;
     }
   }
@@ -525,7 +527,7 @@ export class Livefeed {
   #epochIs(cursor) {
     const epoch = epochOf(cursor);
     if (epoch !== this.#epoch) {
-      for (const channel of this.#channels.values()) for (const each of channel.subscribers) each.at = -1;
+      for (const channel of this.#channels.values()) for (const each of channel.subscribers) each.at = each.rows = -1;
       this.#latest = '';
     }
     this.#epoch = epoch;

@@ -304,6 +304,28 @@ is_in_scope(const Taking *taking, Relation relation, const Watch *watch, TupleTa
 	return false;
 }
 
+/* Whether a client cannot make the key's text from its JSON: 1.50 is the number 1.5 to it. */
+static bool
+key_is_not_its_json(const Watch *watch)
+{
+	for (int i = 0; i < watch->nkeys; i++)
+		switch (watch->keys[i].type->kind)
+		{
+			case RENDER_FLOAT4:
+			case RENDER_FLOAT8:
+			case RENDER_NUMERIC:
+			case RENDER_BYTEA:
+			case RENDER_JSON:
+			case RENDER_JSONB:
+			case RENDER_ARRAY:
+			case RENDER_COMPOSITE:
+				return true;
+			default:
+				break;
+		}
+	return false;
+}
+
 /* Appends the row, if it is one; false: enough. */
 static bool
 take_row(Taking *taking, Relation relation, const Watch *watch, TupleTableSlot *row, int *nrows)
@@ -329,6 +351,13 @@ take_row(Taking *taking, Relation relation, const Watch *watch, TupleTableSlot *
 		data->data[start] = '\0';
 		taking->truncated = true;
 		return *nrows == 0;
+	}
+	if (key_is_not_its_json(watch))
+	{
+		const char *key = scope_key(watch, row);
+
+		appendStringInfoChar(&taking->keys, *nrows == 0 ? '[' : ',');
+		text_append_json(&taking->keys, key, strlen(key));
 	}
 	(*nrows)++;
 	return true;
@@ -405,6 +434,8 @@ snapshot_table(Taking *taking, Oid relation_oid)
 			read_rows(taking, relation, watch, &condition);
 			SPI_finish();
 			appendStringInfoChar(&taking->data, ']');
+			if (taking->keys.len > 0)
+				appendStringInfoChar(&taking->keys, ']');
 		}
 	}
 	relation_close(relation, AccessShareLock);

@@ -17,6 +17,8 @@ const TABLES = `${COMMANDS}
     $$ SELECT to_jsonb(count(*)) FROM requests WHERE unit_id::text = unit AND status = 'Pending' $$;
   SELECT livefeed.expose_query('open_requests', 'open_requests(text)', 'unit', '{requests}');
   SELECT livefeed.declare_feed('jobs', retain => true);
+  CREATE TABLE prices (price numeric(6,2), tags int[], unit_id integer, note text, PRIMARY KEY (price, tags));
+  SELECT livefeed.watch('prices', unit => 'unit_id');
 `;
 
 describe('livefeed-client', () => {
@@ -133,6 +135,17 @@ describe('livefeed-client', () => {
     await db.write('DELETE FROM places');
     await client.call('whoami');
     assert.equal(places.rows.size, 1);
+  });
+
+  it('knows rows whose key reads otherwise in JSON than in events', async () => {
+    await db.write(`INSERT INTO prices VALUES (1.50, '{1,2}', 7, 'a'), (2, '{}', 7, 'b')`);
+    const client = as('alice');
+    const prices = client.collection('prices:unit:7');
+    await until('the rows', () => prices.loaded);
+    assert.deepEqual([...prices.rows.keys()].sort(), ['1.50,%7B1%2C2%7D', '2.00,%7B%7D']);
+    await db.write(`UPDATE prices SET note = 'c' WHERE price = 1.5; DELETE FROM prices WHERE price = 2`);
+    await until('the changes', () => prices.rows.size === 1);
+    assert.equal([...prices.rows.values()][0].note, 'c');
   });
 
   it('loses and doubles nothing when the bridge is killed, and comes back by itself', async () => {

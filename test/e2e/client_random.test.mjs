@@ -13,7 +13,7 @@ import { Proxy } from './lib/proxy.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { DEADLINE_MS, until } from './lib/wait.mjs';
 
-const SECONDS = seconds(5);
+const SECONDS = seconds(4);
 const KEYS = 30;
 
 const UNITS = [7, 8, 9]; // the client is in the first two

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { follow } from './lib/livefeed.mjs';
+import { metric } from './lib/metrics.mjs';
 import { LONG_MS, keys, numbers, scene, waysHold } from './lib/ways.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -58,6 +59,22 @@ describe('livefeed-client', () => {
       await until('all events', () => told.events.at(-1).type === 'slow.deleted');
       const since = told.events.findIndex(({ data }) => data.n === 1);
       assert.deepEqual(told.events.slice(since).map(({ key, data }) => (key === '1' ? data.n : key)), [...numbers(1, 20), '2', 21, '2']);
+    });
+  }
+
+  for (const [kind, options] of [['a stream', { WebSocket: null }], ['a WebSocket', {}]]) {
+    it(`children of a row that come while its snapshot is made are told once, over ${kind}`, async () => {
+      await here.db.write('DELETE FROM slow; DELETE FROM remarks; INSERT INTO slow VALUES (1, 7, 0)');
+      const client = here.as('ann', { origin: here.bridge.origin, ...options });
+      const told = follow(client, 'slow:row:1', { snapshot: true });
+      await until('the subscription', async () => await metric(here.bridge, 'livefeed_subscriptions') === 1);
+      for (let id = 1; id <= 5; id++) await here.db.write('INSERT INTO remarks VALUES ($1, 1, 7)', [id]);
+      await here.db.write('UPDATE slow SET n = 1');
+      await until('the snapshot', () => told.snapshots.length === 1);
+      for (let id = 6; id <= 8; id++) await here.db.write('INSERT INTO remarks VALUES ($1, 1, 7)', [id]);
+      await here.db.write('UPDATE slow SET n = 2');
+      await until('the last', () => told.events.at(-1)?.data.n === 2);
+      assert.deepEqual(keys({ events: told.events.filter(({ feed }) => feed === 'remarks') }), numbers(1, 8));
     });
   }
 

@@ -22,9 +22,11 @@ const TABLES = `${COMMANDS}
   CREATE FUNCTION slow_rows(scope text, value text) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
   BEGIN
     PERFORM pg_sleep(1);
-    RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM public.slow s WHERE unit_id::text = value);
+    RETURN (SELECT coalesce(jsonb_agg(to_jsonb(s)), '[]') FROM public.slow s WHERE CASE scope WHEN 'row' THEN id::text ELSE unit_id::text END = value);
   END $$;
   SELECT livefeed.expose_snapshot('slow', 'slow_rows(text,text)');
+  CREATE TABLE remarks (id integer PRIMARY KEY, slow_id integer, unit_id integer, body text);
+  SELECT livefeed.watch('remarks', unit => 'unit_id', parent_feed => 'slow', parent => 'slow_id');
 `;
 
 export const keys = ({ events }) => events.map(({ key }) => Number(key));

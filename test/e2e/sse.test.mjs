@@ -299,7 +299,7 @@ describe('server-sent events', () => {
   });
 
   it('who leaves is let go of at once; limits of connections are those of WebSockets', async () => {
-    const tight = await Bridge.start(db, ['--max-connections-per-user', '2', '--max-connections-per-address', '3']);
+    const tight = await Bridge.start(db, ['--max-connections-per-user', '2', '--max-connections-per-address', '3', '--max-subscriptions', '2']);
     try {
       const kept = [await stream({ channels: [UNIT] }, tight), await stream({ channels: [UNIT] }, tight)];
       assert.deepEqual([await stream({ channels: [UNIT] }, tight)].map(({ refusal }) => [refusal.status, refusal.code]), [[429, 'rate_limited']]);
@@ -311,6 +311,9 @@ describe('server-sent events', () => {
       await until('it to be let go of', async () => await metric(tight, 'livefeed_sessions{transport="sse"}') === 1);
       assert.equal((await stream({ channels: [UNIT], token: other }, tight)).status, 200);
       await third.leave();
+      const wide = await stream({ channels: [UNIT, 'requests:row:1', 'orders:user:9'], token: other }, tight);
+      assert.deepEqual(await wide.next('error'), { type: 'error', code: 'too_many_subscriptions', message: 'this session has all it may have', channel: 'orders:user:9' });
+      wide.leave();
       const most = await stream({ channels: Array.from({ length: 120 }, (_, n) => `requests:row:${n}`), token: other }, tight);
       assert.equal(most.status, 431, 'more than fit into a head');
     } finally {

@@ -2,7 +2,7 @@
 // well-behaved sessions to which a writer's events go. They lose nothing, are not closed and do not wait, newcomers get in,
 // memory stays, and when it is over the bridge rests.
 // How long is too long is measured in the same run, before the abuse: twice the p99 without it, and where that is a few
-// milliseconds, FLOOR_MS. In the short form a second or less each, and one rest at the end; in the long form each has its own.
+// milliseconds, FLOOR_MS (twenty times in the short form, which tells and does not judge). In the short form a second or less each, and one rest at the end; in the long form each has its own.
 // That every abuse gets its answer, frame by frame: test/e2e/abuse_frames, abuse_requests.
 
 import assert from 'node:assert/strict';
@@ -23,6 +23,7 @@ const LONG = rounds(false, true);
 const LASTS_MS = LONG ? seconds(0) * 50 : 300;
 const CALM_MS = LONG ? 10_000 : 2000;
 const TRIES = 3;
+const SHARE_MAX = LONG ? 2 : 20; // the short form runs on machines that do much else at the same time
 const FLOOR_MS = 100; // other tests and programs run on the same processors
 const WAIT_MAX_MS = 5000 * SLOW;
 const ABUSE_MAX_MS = 30_000 * SLOW;
@@ -125,14 +126,14 @@ describe('abuse, beside others', () => {
   /** What abuse does to the others it does each time; what other programs on the machine do, not. */
   async function endured(t, name) {
     let share;
-    for (let tries = 1; tries <= TRIES && !(share < 2); tries++) {
+    for (let tries = 1; tries <= TRIES && !(share < SHARE_MAX); tries++) {
       const { n, took, busy } = await beside(name);
       const late = p99(took);
       share = late / Math.max(calm, FLOOR_MS * SLOW);
       t.diagnostic(`${n} times; p99 ${late.toFixed(1)} ms, calm ${calm.toFixed(1)}; longest ${took.at(-1).toFixed(1)} ms, ${took.length} events to ${CLIENTS} sessions; CPU ${busy.toFixed(2)} s${LONG ? `, at rest ${(await rest()).toFixed(3)}` : ''}`);
-      if (share < 2 && late > worst.late) Object.assign(worst, { late, name });
+      if (share < SHARE_MAX && late > worst.late) Object.assign(worst, { late, name });
     }
-    assert.ok(share < 2, `the others' p99 was ${share} times that without abuse, or the floor`);
+    assert.ok(share < SHARE_MAX, `the others' p99 was ${share} times that without abuse, or the floor`);
   }
 
   it('calm, to compare with', async (t) => {

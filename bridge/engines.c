@@ -85,6 +85,15 @@ static void due_join(struct due *due, enum due_list list, int64_t at_ms)
 	*(due->next ? &due->next->prev : &engines->last[list]) = due;
 }
 
+/* One without a namespace has a while to ask for one. */
+static void namespace_join(struct engine *engine)
+{
+	int64_t ms = engine->server->settings.config->idle_auth_ms;
+	if (ms > 0 && !engine->namespace.in && socketio_link_is_empty(engine->link)) {
+		due_join(&engine->namespace, DUE_NAMESPACE, engines_now_ms(engine->server) + ms);
+	}
+}
+
 void engine_heartbeat(struct engine *engine)
 {
 	due_join(&engine->heartbeat, engine->io.asked ? DUE_PONG : DUE_HEARTBEAT, engine->io.due_ms);
@@ -249,9 +258,7 @@ struct engine *engine_new(struct server *server, struct lws *wsi, enum engineio_
 	server->engines->n++;
 	engineio_begin(&engine->io, way, server->settings.config->heartbeat_ms, engines_now_ms(server));
 	engine_heartbeat(engine);
-	if (server->settings.config->idle_auth_ms > 0) {
-		due_join(&engine->namespace, DUE_NAMESPACE, engines_now_ms(server) + server->settings.config->idle_auth_ms);
-	}
+	namespace_join(engine);
 	engine->opens = true;
 	engine_mark(engine);
 	return engine;
@@ -281,6 +288,7 @@ static void on_due(struct engine *engine, struct due *due)
 	switch (engine->over ? ENGINEIO_DEAD : engineio_look(&engine->io, engines_now_ms(engine->server))) {
 	case ENGINEIO_PING:
 		engine->ping = true;
+		namespace_join(engine); /* it may have left all it had */
 		engine_mark(engine);
 		break;
 	case ENGINEIO_DEAD:

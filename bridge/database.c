@@ -10,8 +10,9 @@
  *
  * Snapshots, values and the authorizer run functions of the application's, which may be slow: each of these classes has
  * at most half of the connections (values one more: value.c uses it where the others are slow), and all together leave
- * one for the others, where there are two. The server ends
- * what runs for longer than its kind of job may.
+ * one for the others, where there are two. Commands may have all. Beside them is one more connection, a spare, for short
+ * look-ups alone, one at a time while no other connection has one: where every command waits for a lock, sessions can
+ * still subscribe and resume. The server ends what runs for longer than its kind of job may.
  */
 #include "database_internal.h"
 
@@ -398,7 +399,7 @@ static bool is_heavy(size_t class)
 
 static size_t half_of(const struct database *database)
 {
-	return database->n_slots > 1 ? database->n_slots / 2 : 1;
+	return database->n_connections > 1 ? database->n_connections / 2 : 1;
 }
 
 static bool may_run(const struct database *database, size_t class)
@@ -412,7 +413,7 @@ static bool may_run(const struct database *database, size_t class)
 		heavy += is_heavy(i) ? database->queues[i].running : 0;
 	}
 	size_t most = half_of(database) + (class == CLASS_VALUE ? 1 : 0);
-	return queue->running < most && heavy < (database->n_slots > 1 ? database->n_slots - 1 : 1);
+	return queue->running < most && heavy < (database->n_connections > 1 ? database->n_connections - 1 : 1);
 }
 
 static bool is_waiting(const struct database *database)
@@ -425,15 +426,34 @@ static bool is_waiting(const struct database *database)
 	return false;
 }
 
-/* The next job that may run, of all classes in turn; NULL: none. */
-static struct job *next_job(struct database *database)
+static struct job *take(struct database *database, size_t class)
 {
+	database->queues[class].running++;
+	return pop(&database->queues[class]);
+}
+
+static bool is_spare(const struct database *database, const struct slot *slot)
+{
+	return slot == &database->slots[database->n_connections];
+}
+
+/* Look-ups wait, and none is under way: what is, is what may be slow. */
+static bool needs_spare(const struct database *database)
+{
+	return may_run(database, CLASS_LIGHT) && database->queues[CLASS_LIGHT].running == 0;
+}
+
+/* The next job that may run there, of all classes in turn; NULL: none. */
+static struct job *next_job(struct database *database, const struct slot *slot)
+{
+	if (is_spare(database, slot)) {
+		return needs_spare(database) ? take(database, CLASS_LIGHT) : NULL;
+	}
 	for (size_t i = 1; i <= CLASSES; i++) {
 		size_t class = (database->turn + i) % CLASSES;
 		if (may_run(database, class)) {
 			database->turn = class;
-			database->queues[class].running++;
-			return pop(&database->queues[class]);
+			return take(database, class);
 		}
 	}
 	return NULL;
@@ -445,7 +465,7 @@ void database_dispatch(struct database *database)
 	bool opening = false;
 	for (size_t i = 0; i < database->n_slots && is_waiting(database); i++) {
 		struct slot *slot = &database->slots[i];
-		if (connection_is_ready(slot->connection) && !slot->job && (slot->job = next_job(database)) != NULL) {
+		if (connection_is_ready(slot->connection) && !slot->job && (slot->job = next_job(database, slot)) != NULL) {
 			run(slot);
 		}
 		opening = opening || (connection_is_open(slot->connection) && !connection_is_ready(slot->connection));
@@ -454,7 +474,8 @@ void database_dispatch(struct database *database)
 		return;
 	}
 	for (size_t i = 0; i < database->n_slots; i++) {
-		if (!connection_is_open(database->slots[i].connection)) {
+		if (!connection_is_open(database->slots[i].connection) &&
+		    (!is_spare(database, &database->slots[i]) || needs_spare(database))) {
 			connection_open(database->slots[i].connection, CONNECT_TIMEOUT_MS);
 			return;
 		}
@@ -558,14 +579,15 @@ struct database *database_new(uv_loop_t *loop, const char *dsn, size_t n_connect
 	database->refused.last = &database->refused.first;
 	database->backoff =
 		(struct backoff){BACKOFF_FIRST_MS, BACKOFF_MAX_MS, 0, uv_hrtime() ^ ((uint64_t)getpid() << 24) ^ 1};
-	database->slots = calloc(n_connections, sizeof *database->slots);
+	database->n_connections = n_connections;
+	database->slots = calloc(n_connections + 1, sizeof *database->slots);
 	database->check = malloc(sizeof *database->check);
 	if (database->check) {
 		uv_timer_init(loop, database->check);
 		database->check->data = database;
 	}
 	bool ok = database->slots && database->check;
-	for (; ok && database->n_slots < n_connections; database->n_slots++) {
+	for (; ok && database->n_slots < n_connections + 1; database->n_slots++) {
 		struct slot *slot = &database->slots[database->n_slots];
 		slot->database = database;
 		slot->connection = connection_new(loop, dsn, "livefeed-bridge pool", &events, slot);

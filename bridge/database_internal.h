@@ -64,7 +64,7 @@ struct database {
 	struct hub *hub;
 	const char *bridge; /* the name of this process in the database */
 	struct slot *slots;
-	size_t n_slots, queue_max;
+	size_t n_slots, n_connections, queue_max; /* a slot for each connection, and the spare's */
 	struct queue queues[CLASSES];
 	size_t turn; /* the class that was last given a connection */
 	uint64_t complained_ms, unsaid; /* errors of the authorizer */

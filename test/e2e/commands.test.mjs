@@ -201,6 +201,22 @@ describe('commands', () => {
     assert.equal((await slow.next({ ref: 'slow' })).type, 'result');
   });
 
+  it('commands that wait for a lock, as many as there are connections, keep nobody from subscribing and resuming', async () => {
+    const holder = await db.connect();
+    await holder.query('BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE');
+    const slow = await Promise.all(Array.from({ length: 6 }, (_, n) => enter(`${n}`)));
+    for (const client of slow) client.send({ type: 'call', ref: 'waits', name: 'note', args: { text: 'late' } });
+    await until('them to wait', () => db.value(`SELECT count(*) = 4 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%livefeed.call%'`));
+    const other = await enter('9', { units: [7] });
+    await other.subscribe('requests:row:9');
+    const { epoch } = other.welcome;
+    assert.equal((await other.subscribe('requests:unit:7', { since: `${epoch}-0` })).recovered, true);
+    await other.caughtUp(db);
+    assert.ok(slow.every(({ frames }) => !frames.some(({ ref }) => ref === 'waits')), 'while they all wait');
+    await holder.query('COMMIT');
+    for (const client of slow) assert.equal((await client.next({ ref: 'waits' })).type, 'result');
+  });
+
   it('deadlocks and serialization failures are tried again, and nobody sees them', async () => {
     const before = await metric(bridge, 'livefeed_command_retries_total');
     const [a, b] = [await enter('1'), await enter('2')];

@@ -437,10 +437,18 @@ static bool is_spare(const struct database *database, const struct slot *slot)
 	return slot == &database->slots[database->n_connections];
 }
 
-/* Look-ups wait, and none is under way: what is, is what may be slow. */
+/*
+ * Look-ups wait, none is under way, and every connection is held by what may be slow, some of it a command. So not in a storm
+ * of sessions that come back: then the database sees no more than --db-connections and the tail's three.
+ */
 static bool needs_spare(const struct database *database)
 {
-	return may_run(database, CLASS_LIGHT) && database->queues[CLASS_LIGHT].running == 0;
+	size_t slow = database->queues[CLASS_CALL].running;
+	for (size_t i = 0; i < CLASSES; i++) {
+		slow += is_heavy(i) ? database->queues[i].running : 0;
+	}
+	return may_run(database, CLASS_LIGHT) && database->queues[CLASS_LIGHT].running == 0 &&
+	       slow >= database->n_connections;
 }
 
 /* The next job that may run there, of all classes in turn; NULL: none. */

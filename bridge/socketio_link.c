@@ -452,6 +452,9 @@ static void look(struct namespace *namespace, struct frame *frame)
 	socketio_look((struct text){frame_text(frame), frame->len}, &seen);
 	if (text_equal(seen.type, text_of("error")) || text_equal(seen.recovered, text_of("false")))
 	namespace->recovers = false;
+	/* To be tried again as a whole: what it missed of that channel would be lost to the one cursor. */
+	if (text_equal(seen.code, text_of("unavailable")))
+		socketio_link_close(namespace->link, CLOSE_TRY_LATER, "try again later");
 	if (namespace->welcome[0] == '\0' && seen.cursor.bytes != NULL && seen.cursor.len < CURSOR_MAX_BYTES)
 		text_copy(seen.cursor, namespace->welcome);
 }
@@ -527,6 +530,8 @@ static bool output_joining(struct socketio_link *link, size_t i, struct json_out
 			return false;
 		}
 	}
+	if (link->code != 0)
+		return false;
 	int code = session_closing(namespace->session, &reason);
 	if (code != 0)
 		return output_end(link, i, code, reason, out);

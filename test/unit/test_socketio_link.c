@@ -255,6 +255,14 @@ static void test_recovery(void)
 	link_ = new_link(NULL);
 	connect("/board", ",\"pid\":\"nonsense\",\"offset\":\"more of it\"");
 	ok(begins(out(), "0/board,") && strstr(last, "nonsense") == NULL, "what is none is not looked at");
+	socketio_link_free(link_);
+	link_ = new_link(NULL);
+	world.down = true;
+	snprintf(more, sizeof more, ",\"pid\":\"%s\",\"offset\":\"" EPOCH "-50\"", pid);
+	connect("/board", more);
+	pump();
+	ok(out() == NULL, "while nobody can say whether a cursor is good, nothing is lost by going on without");
+	is_int(closing(), CLOSE_TRY_LATER, "the client comes again");
 	end();
 }
 

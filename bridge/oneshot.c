@@ -5,7 +5,8 @@
  *  1. oneshot_body     a request that brings a body is taken note of; the body comes in pieces, at most --max-body.
  *  2. oneshot_begin    a session is opened, given the request's token and one message, as a WebSocket would send it. So tokens, rights,
  *                      limits and errors are the session's, the same on all ways in.
- *  3. until it answers, nothing is read from the connection of a POST: libwebsockets would spin on what it does not want yet.
+ *  3. until it answers, nothing is read from the connection: libwebsockets would spin on what it does not want yet, be it a further
+ *                      request or the client's end.
  *  4. oneshot_write    called by the writer (flush.c), since libwebsockets does not tell when a connection can be written to from which
  *                      nothing is read. The first frame that is an answer becomes that of the request; the session is gone.
  *
@@ -197,10 +198,7 @@ int oneshot_begin(struct server *server, struct lws *wsi, struct client *client,
 		memset(token, 0, sizeof token);
 		return http_error(wsi, 503, "unavailable", server->draining ? "shutting down" : "out of memory", true);
 	}
-	/* Of a GET libwebsockets wants no more by itself. */
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0) {
-		lws_rx_flow_control(wsi, 0);
-	}
+	lws_rx_flow_control(wsi, 0);
 	/* The database may take longer than libwebsockets allows a request; the session answers in bounded time. */
 	lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
 	session_authenticate(oneshot->session, found, strlen(found));

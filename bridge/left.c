@@ -2,6 +2,8 @@
  * left.c - notices clients that leave while they are answered at length (/events, /poll, polls of Socket.IO). libwebsockets does not read from a
  * connection whose request is being answered, and so would learn of it only by the next write. A set of epoll's of our own, on our
  * loop, waits for the other side to close.
+ * Or to send: nobody has anything to say before such an answer is over, and libwebsockets would go round and round, told by the kernel that
+ * there is something, and not reading it. That connection is closed as well.
  */
 #include "transport.h"
 
@@ -49,7 +51,7 @@ void left_watch(struct server *server, struct lws *wsi)
 {
 	int fd = lws_get_socket_fd(wsi);
 	/* Told once: it is closed then. */
-	struct epoll_event wanted = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.fd = fd};
+	struct epoll_event wanted = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.fd = fd};
 	if ((set < 0 && !start(server)) ||
 	    (epoll_ctl(set, EPOLL_CTL_ADD, fd, &wanted) != 0 && epoll_ctl(set, EPOLL_CTL_MOD, fd, &wanted) != 0)) {
 		log_bounded(LOG_TOPIC_SESSION, NULL,

@@ -3,6 +3,9 @@
 const CALL_MS = 30_000;
 const CALLS_MOST = 100;
 
+// Before 20, Node has no crypto without an import; a key has to differ, not to be a secret.
+const randomByte = () => globalThis.crypto?.getRandomValues(new Uint8Array(1))[0] ?? Math.floor(Math.random() * 256);
+
 /** What `call` rejects with; `code` as in docs/protocol.md. */
 export class LivefeedError extends Error {
   /** @param {string} code @param {string} message @param {object} [more] */
@@ -35,7 +38,7 @@ export class Calls {
   add(ref, name, args, { idempotencyKey, timeout = CALL_MS }) {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= CALLS_MOST) throw new LivefeedError('rate_limited', `${CALLS_MOST} calls wait for their answers`);
-      const key = idempotencyKey ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+      const key = idempotencyKey ?? Array.from({ length: 16 }, () => randomByte().toString(16).padStart(2, '0')).join('');
       const timer = setTimeout(() => this.answer({ ref, code: 'unavailable', message: `no answer to ${name} within ${timeout} ms` }), timeout);
       const call = { name, args, key, resolve, reject, timer };
       this.#waiting.set(ref, call);

@@ -12,7 +12,7 @@ import { Bridge } from './lib/bridge.mjs';
 import { certify } from './lib/certificate.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { Cluster, idOf } from './lib/cluster.mjs';
-import { metric } from './lib/metrics.mjs';
+import { calm, metric } from './lib/metrics.mjs';
 import { Raw } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { Stream, query } from './lib/stream.mjs';
@@ -296,6 +296,21 @@ describe('server-sent events', () => {
     } finally {
       for (const each of open.splice(0)) each.leave();
       await few.stop();
+    }
+  });
+
+  it('who sends on while the answer is under way is closed, and costs nothing', async () => {
+    for (const path of [`/events?${query({ channels: [UNIT], token })}`, `/poll?${query({ channels: [UNIT], token })}`, '/socket.io/?EIO=4&transport=polling']) {
+      for (const more of ['\r\n', 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n', 'x'.repeat(100_000)]) {
+        const raw = await Raw.connect(bridge);
+        const ask = (target) => raw.send(`GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        await ask(path);
+        if (path.startsWith('/socket.io')) await ask(`${path}&sid=${JSON.parse((await raw.response()).body.slice(1)).sid}`);
+        // What comes with the request itself is thrown away; what comes later is too much.
+        await until('it to be closed', async () => raw.ended || void await raw.send(more));
+        await calm(bridge);
+        assert.equal((await bridge.get('/healthz')).status, 200, `${path} ${more.length}`);
+      }
     }
   });
 

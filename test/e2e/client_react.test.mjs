@@ -172,8 +172,14 @@ describe('with frameworks', () => {
     try {
       await until('the value', () => queryClient.getQueryData(['open', 7]) === 1);
       await until('what was fetched before is fetched again', () => fetches >= 2);
-      await db.write(`UPDATE requests SET title = 'uno' WHERE id = 1; INSERT INTO requests (id, unit_id, title) SELECT n, 7, 'r' || n FROM generate_series(2, 30) n`);
       const rows = () => queryClient.getQueryData(['rows', { unit: 7 }]);
+      await until('the patches to follow, too', async () => {
+        await db.write(`UPDATE requests SET title = title || '.' WHERE id = 1`);
+        return rows()[0].title !== 'one';
+      });
+      await until('the titles to be fetched again', () => observer.getCurrentResult().data[0] !== 'one');
+      fetches = 0;
+      await db.write(`UPDATE requests SET title = 'uno' WHERE id = 1; INSERT INTO requests (id, unit_id, title) SELECT n, 7, 'r' || n FROM generate_series(2, 30) n`);
       await until('the patches', () => rows().length === 30);
       await until('the titles', () => observer.getCurrentResult().data.length === 30);
       assert.deepEqual(rows().slice(0, 2).map((row) => row.title), ['uno', 'r2']);

@@ -12,7 +12,7 @@ import { atLeast, median, quantile, ratios, show, spread } from '../lib/table.mj
 export const title = 'Commands: a second, through 4 connections';
 export const how = `A command that changes a row of a watched table, called by 200 pages, each again as soon as it has its result; and 1,000 a second, each answered
 once its event has been sent. The limit is pgbench, which calls livefeed.call() over 4 connections (prepared) beside the idle bridge, and waits for
-the commit alone: it is what four connections can do at all, and pipelining them would save no more than the way to the server. Every call was answered, and the rows say that each was done once. "Slow disk": 1 ms is added to every fdatasync of the server.`;
+the commit alone: it is what four connections can do at all. Every call was answered, and the rows say that each was done once. "Slow disk": 1 ms is added to every fdatasync of the server.`;
 
 const RATE = 1000;
 

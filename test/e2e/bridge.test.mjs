@@ -214,7 +214,7 @@ describe('the program', () => {
       }
       client.pipe(server);
       server.on('data', (data) => {
-        const at = data.toString('latin1').search(/D\0\0\0.\0\x01\0\0\0[\x04-\x07]\d{4,7}C/s);
+        const at = data.toString('latin1').search(/D\0\0\0.\0\x01\0\0\0[\x01-\x07]\d{1,7}C/s);
         if (at >= 0) change(data.subarray(at + 11, at + 11 + data[at + 10]));
         client.write(data);
       });

@@ -115,6 +115,7 @@ describe('socket.io and breaks', () => {
       const sessions = () => db.query(`SELECT user_id FROM livefeed.sessions WHERE transport = 'socketio'`);
       await until('its session', async () => (await sessions()).length === 1);
       assert.equal((await sessions())[0].user_id, '42');
+      client.socket.io.reconnection(false); // it would come back when it is let go of
       client.socket.io.engine.write('1/all,'); // leaves the namespace, and stays connected
       await until('its session to end', async () => (await sessions()).length === 0);
       await until('its connection to be closed', () => client.ends.length > 0);

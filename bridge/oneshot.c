@@ -87,9 +87,7 @@ static struct oneshot *oneshot_new(struct client *client, struct lws *wsi)
 	struct oneshot *oneshot = calloc(1, sizeof *oneshot);
 	if (oneshot) {
 		oneshot->wsi = wsi;
-		/* Without a length, libwebsockets takes a POST for one that goes on. */
-		oneshot->end = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0 &&
-		               lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0;
+		oneshot->end = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0 && transport_lacks_length(wsi);
 		client->oneshot = oneshot;
 		client->wsi = wsi;
 	}

@@ -120,17 +120,11 @@ static int begin(struct server *server, struct lws *wsi, struct client *client, 
 	return 0;
 }
 
-/* Without a length, libwebsockets takes a POST for one that goes on: the connection cannot be used again. */
-static bool lacks_length(struct lws *wsi)
-{
-	return lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0;
-}
-
 static int ready(struct server *server, struct lws *wsi, struct client *client, const char *about, struct text body)
 {
 	struct stream_ask ask;
 	const char *error;
-	bool end = lacks_length(wsi);
+	bool end = transport_lacks_length(wsi);
 	(void)about;
 	oneshot_gone(client);
 	stream_ask_begin(&ask);
@@ -151,7 +145,7 @@ int poll_request(struct server *server, struct lws *wsi, struct client *client, 
 		return http_error(wsi, body ? 400 : 405, "bad_message", "GET without a body, or POST", true);
 	}
 	if (post) {
-		bool end = body || lacks_length(wsi);
+		bool end = body || transport_lacks_length(wsi);
 		if (!transport_token(wsi, token, sizeof token)) {
 			metrics.auth_failures[METRIC_AUTH_MISSING]++;
 			return http_error(wsi, 401, "bad_token", "a token is needed", end);

@@ -65,12 +65,6 @@ static bool is_object(struct text body)
 	return i < body.len && body.bytes[i] == '{';
 }
 
-/* Without a length, libwebsockets takes a POST for one that goes on: the connection cannot be used again. */
-static bool lacks_length(struct lws *wsi)
-{
-	return lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0;
-}
-
 static int ready(struct server *server, struct lws *wsi, struct client *client, const char *name, struct text body)
 {
 	char key[KEY_MAX_BYTES];
@@ -90,7 +84,7 @@ static int ready(struct server *server, struct lws *wsi, struct client *client, 
 		return http_error(wsi, 400, "bad_message",
 		                  is_object(body) ? "Idempotency-Key must have 1 to 255 bytes of UTF-8"
 		                                  : "the body must be a JSON object",
-		                  lacks_length(wsi));
+		                  transport_lacks_length(wsi));
 	}
 	struct json_out out = {0};
 	json_puts(&out, "{\"type\":\"call\",\"name\":");
@@ -124,7 +118,7 @@ int post_request(struct server *server, struct lws *wsi, struct client *client, 
 		return http_answer(wsi, 405, "application/json", "Cache-Control: no-store\r\nAllow: POST, OPTIONS\r\n", body,
 		                   sizeof body - 1, end);
 	}
-	end = end || lacks_length(wsi);
+	end = end || transport_lacks_length(wsi);
 	if (!transport_token(wsi, token, sizeof token)) {
 		metrics.auth_failures[METRIC_AUTH_MISSING]++;
 		return http_error(wsi, 401, "bad_token", "a token is needed", end);

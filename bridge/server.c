@@ -77,6 +77,11 @@ int transport_file(struct lws *wsi)
 	return (int)(intptr_t)lws_get_opaque_user_data(wsi) - 1;
 }
 
+bool transport_lacks_length(struct lws *wsi)
+{
+	return lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) <= 0;
+}
+
 struct gate *transport_gate(struct lws *wsi)
 {
 	return gate_of(transport_file(wsi));

@@ -77,6 +77,8 @@ bool transport_path(const struct server *server, struct lws *wsi, char *to, size
 int transport_completed(struct lws *wsi);
 /* The connection of fd is libwebsockets', and closed by it. False: out of memory; it is not. */
 bool transport_adopt(struct server *server, int fd, bool tls);
+/* Without a length, libwebsockets takes a POST for one that goes on: the connection cannot be used again. */
+bool transport_lacks_length(struct lws *wsi);
 /* The number of its file, also while it is being closed; -1: libwebsockets' own. */
 int transport_file(struct lws *wsi);
 /* Its gate; NULL: it has none. */

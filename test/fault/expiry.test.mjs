@@ -2,7 +2,7 @@
 // reaches anybody, the close is 4401; a fresh `auth` before it goes on without a gap; a
 // resume with a new token loses nothing. And to the frame: the bridge is stopped in the middle of a long
 // replay and of the live stream until the tokens have expired; when it goes on, nothing
-// more is sent but the close.
+// more is sent but the rest of a frame that was begun before, and the close.
 // Not here: which tokens are good at all (test/e2e/auth), rights that are taken back (test/e2e/authority).
 
 import assert from 'node:assert/strict';
@@ -11,6 +11,7 @@ import { Client } from '../e2e/lib/client.mjs';
 import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, repeatedly, seconds } from './lib/random.mjs';
 import { Scene, stopped } from './lib/scene.mjs';
+import { frameBytes, keptSocket, queued } from './lib/wire.mjs';
 
 const UNITS = [1, 2];
 const LEEWAY_S = 1;
@@ -79,7 +80,8 @@ describe('a token that expires', () => {
     }
   });
 
-  it('in the middle of a replay or of the live stream: not a frame after it', async () => {
+  // A frame that had begun is sent to its end: cutting it off would be an error of the protocol.
+  for (const [what, late] of [['of a replay or of the live stream', false], ['of a frame', true]]) it(`in the middle ${what}: no frame begins after it`, async () => {
     await scene.begin();
     const since = await scene.db.head();
     await scene.probe({ unit: 3, body: 'x'.repeat(ROW_BYTES), rows: REPLAY_ROWS });
@@ -92,27 +94,45 @@ describe('a token that expires', () => {
     await renewed.subscribe('items:unit:3', { since: head });
     await renewed.ask({ type: 'auth', token: await scene.db.token('renewed', { units: [3] }) });
     const token = await scene.db.token('replays', { units: [3], ttl: '4 s' });
-    const replays = await Client.open(bridge, { token });
+    const { options, socket } = keptSocket();
+    const replays = await Client.open(bridge, { token, options });
+    const before = socket().bytesRead - frameBytes(replays.texts); // the handshake
     const expired = () => Date.now() > (expiryOf(token) + LEEWAY_S) * 1000 + 100;
     const clients = [live, renewed, replays];
     try {
       replays.send({ type: 'subscribe', ref: 1, channel: 'items:unit:3', since });
-      let begun;
-      const first = new Promise((resolve) => { begun = resolve; });
-      replays.socket.on('message', () => { if (replays.events().length === 1) begun(bridge.process.kill('SIGSTOP')); });
-      await first;
+      if (late) {
+        replays.socket.pause();
+        let held = 0;
+        await until('the connection to take no more', async () => {
+          const { sent, received } = await queued(socket());
+          const same = sent > 0 && sent + received === held;
+          held = sent + received;
+          return same;
+        });
+      } else {
+        await until('the first event', () => replays.events().length > 0);
+      }
       const counts = await stopped([bridge.process.pid], async () => {
         const key = await scene.probe({ unit: 3 }); // the renewed one has it, the others must not
         await until('the tokens to expire', expired, 15_000 * SLOW);
+        if (late) replays.socket.resume();
         let seen = -1;
-        await until('what was sent before to be read', () => { const now = replays.events().length; const same = now === seen; seen = now; return same; });
+        await until('what was sent before to be read', async () => {
+          const { sent, received } = await queued(socket());
+          const same = sent + received === 0 && seen === replays.events().length;
+          seen = replays.events().length;
+          return same;
+        });
         assert.ok(seen < REPLAY_ROWS, `the replay was over: ${seen}`);
-        return { key, replayed: seen, live: live.events().length };
+        const begun = socket().bytesRead - before - frameBytes(replays.texts);
+        assert.ok(!late || begun > 0, 'the stop fell between two frames');
+        return { key, replayed: seen + (begun > 0 ? 1 : 0), live: live.events().length };
       });
       await replays.close(4401);
       await live.close(4401);
       await renewed.next({ key: counts.key });
-      assert.equal(replays.events().length, counts.replayed, 'nothing of the replay after it');
+      assert.equal(replays.events().length, counts.replayed, 'no frame of the replay after it');
       assert.equal(live.events().length, counts.live, 'nothing live after it');
       // A new token goes on where the old one ended.
       const [{ id }] = replays.events().slice(-1);

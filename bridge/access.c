@@ -24,6 +24,7 @@
 #include "access_keys.h"
 #include "base64url.h"
 #include "message.h"
+#include "text.h"
 
 #define TOKEN_MAX_BYTES 65536
 #define OPERATOR_EXPIRES_S INT64_C(4102444800) /* 2100: longer than anybody looks on */
@@ -67,25 +68,21 @@ static void settings_free(struct access *access)
 	strings_free(&access->firehose_roles);
 }
 
-static bool copy(char **to, const char *from)
-{
-	*to = from != NULL ? strdup(from) : NULL;
-	return from == NULL || *to != NULL;
-}
-
 /* Copies all settings; false: out of memory, and what was copied is for settings_free. */
 static bool settings_copy(struct access *to, const struct access_settings *from)
 {
 	to->leeway_s = from->leeway_s;
-	if (!copy(&to->issuer, from->issuer) || !copy(&to->audience, from->audience) ||
-	    !copy(&to->claim_user, from->claim_user) || !copy(&to->claim_units, from->claim_units) ||
-	    !copy(&to->claim_roles, from->claim_roles) || !copy(&to->claim_db_role, from->claim_db_role))
+	if (!text_duplicate(&to->issuer, from->issuer) || !text_duplicate(&to->audience, from->audience) ||
+	    !text_duplicate(&to->claim_user, from->claim_user) || !text_duplicate(&to->claim_units, from->claim_units) ||
+	    !text_duplicate(&to->claim_roles, from->claim_roles) ||
+	    !text_duplicate(&to->claim_db_role, from->claim_db_role))
 		return false;
 	to->firehose_roles.items = calloc(from->n_firehose_roles + 1, sizeof *to->firehose_roles.items);
 	if (to->firehose_roles.items == NULL)
 		return false;
 	for (; to->firehose_roles.n < from->n_firehose_roles; to->firehose_roles.n++)
-		if (!copy(&to->firehose_roles.items[to->firehose_roles.n], from->firehose_roles[to->firehose_roles.n]))
+		if (!text_duplicate(&to->firehose_roles.items[to->firehose_roles.n],
+		                    from->firehose_roles[to->firehose_roles.n]))
 			return false;
 	return true;
 }

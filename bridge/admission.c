@@ -67,8 +67,7 @@ struct request *token_wait(struct session *session, const char *ref)
 	if (request == NULL)
 		return NULL;
 	request->since_ms = session->hub->now_ms;
-	request->ref = ref != NULL ? strdup(ref) : NULL;
-	if (ref != NULL && request->ref == NULL) {
+	if (!text_duplicate(&request->ref, ref)) {
 		request_free(request);
 		return NULL;
 	}

@@ -478,12 +478,6 @@ static const char *refusal(struct session *session, size_t bytes)
 	return NULL;
 }
 
-static bool copy(char **to, const char *from)
-{
-	*to = from != NULL ? strdup(from) : NULL;
-	return from == NULL || *to != NULL;
-}
-
 static struct call *call_new(struct session *session, const struct message *message, size_t bytes)
 {
 	struct hub *hub = session->hub;
@@ -492,8 +486,8 @@ static struct call *call_new(struct session *session, const struct message *mess
 		return NULL;
 	call->bytes = bytes;
 	hub->calls_bytes += bytes;
-	if (!copy(&call->ref, message->ref) || !copy(&call->name, message->name) || !copy(&call->args, message->args) ||
-	    !copy(&call->key, message->idempotency_key)) {
+	if (!text_duplicate(&call->ref, message->ref) || !text_duplicate(&call->name, message->name) ||
+	    !text_duplicate(&call->args, message->args) || !text_duplicate(&call->key, message->idempotency_key)) {
 		call_free(hub, call);
 		return NULL;
 	}

@@ -345,7 +345,7 @@ void hub_deliver(struct hub *hub, const struct event *event)
 		return;
 	const struct feed *feed = catalog_feed(hub->catalog, event->feed);
 	if ((event->flags & EVENT_TO_ROW) && event->key.bytes != NULL)
-		attempts_doubt(hub, event, feed);
+		row_wait_doubt(hub, event, feed);
 	size_t n = find_matches(hub, event, feed);
 	if (n > 0)
 		metrics_delivered(event->at_us);

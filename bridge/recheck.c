@@ -4,10 +4,29 @@
  * What the token alone decides is judged at once. A row channel's right is the row's to give, so it is asked for again;
  * until the answer the subscription is held: it counts as a replay that stands still, nothing reaches it, and nothing is lost,
  * because it goes on from where it was held. Rechecks in flight are bounded; while the database is away they wait.
+ * Whether the rules of a feed are others than when a subscription was judged is told by their fingerprint.
  */
 #include <string.h>
 
 #include "session_internal.h"
+
+static void mix_rules(uint32_t *hash, const char *bytes)
+{
+	do
+		*hash = (*hash ^ (unsigned char)*bytes) * 16777619u;
+	while (*bytes++ != '\0');
+}
+
+uint32_t feed_rules(const struct feed *feed)
+{
+	uint32_t hash = 2166136261u;
+	hash ^= (uint32_t)feed->declared | (uint32_t)feed->has_unit << 1 | (uint32_t)feed->has_users << 2 |
+	        (uint32_t)feed->any_user << 3;
+	hash *= 16777619u;
+	for (size_t i = 0; i < feed->n_roles; i++)
+		mix_rules(&hash, feed->roles[i]);
+	return hash;
+}
 
 static void hold(struct subscription *subscription)
 {

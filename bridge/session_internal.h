@@ -1,6 +1,7 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
- * outbox.c, subscribe.c, recheck.c, deliver.c, replay.c, merge.c, page.c, call.c, snapshot.c, presence.c.
+ * outbox.c, asked.c, subscribe.c, row_wait.c, deferred.c, subscription.c, recheck.c, deliver.c, replay.c, merge.c, page.c,
+ * call.c, snapshot.c, presence.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -480,12 +481,13 @@ void authority_ask(struct session *session, struct principal *token, const char 
 void authority_pump(struct hub *hub);
 void authority_forget_session(struct session *session);
 
+/* ---- asked.c */
+struct request *request_new(struct hub *hub, enum request_kind kind, struct session *session);
+void request_free(struct request *request);
+
 /* ---- subscribe.c */
 void session_subscribe(struct session *session, const char *ref, const char *channel, const char *since, bool snapshot);
 void session_unsubscribe(struct session *session, const char *ref, const char *channel);
-/* Ends it. frame: what its session is told, or NULL; the caller's reference stays the caller's. */
-void subscription_end(struct subscription *subscription, struct frame *frame);
-void subscription_end_told(struct subscription *subscription, const char *reason);
 void attempt_judge(struct request *attempt);
 /* Rights are known again: attempts that were parked go on. */
 void attempts_unpark(struct session *session);
@@ -495,13 +497,32 @@ void attempts_find_feeds(struct hub *hub);
 void attempts_answer_feeds(struct request *attempts, bool answered);
 /* A session is gone: its subscriptions and what it asked for. */
 void session_forget(struct session *session);
-/* Attempts whose row this event takes away are asked for again. */
-void attempts_doubt(struct hub *hub, const struct event *event, const struct feed *feed);
 /* The lowest id that an attempt's own cursor asks for, or up_to. */
 int64_t attempts_position(const struct session *session, int64_t up_to);
-struct request *request_new(struct hub *hub, enum request_kind kind, struct session *session);
-void request_free(struct request *request);
-uint32_t feed_rules(const struct feed *feed);
+
+/* ---- row_wait.c */
+void row_wait_begin(struct request *attempt, uint64_t row_hash);
+/* The answer is here, or nobody waits for it; also of one that does not wait. */
+void row_wait_end(struct request *attempt);
+/* Attempts whose row this event takes away are asked for again. feed: its definition; NULL: there is none. */
+void row_wait_doubt(struct hub *hub, const struct event *event, const struct feed *feed);
+
+/* ---- deferred.c */
+/* Copies the message behind the attempt. since: of a subscribe; NULL: none. */
+void deferred_add(struct request *attempt, const char *ref, const char *since, bool subscribe, bool snapshot);
+/* Does them, and frees them; the attempt that they waited behind is none of the session's any more. */
+void deferred_run(struct session *session, const char *channel, struct deferred *deferred);
+void deferred_free(struct deferred *deferred);
+
+/* ---- subscription.c */
+struct subscription *subscription_find(const struct session *session, const char *channel);
+/* Live, from the head on. NULL: out of memory. */
+struct subscription *subscription_new(struct session *session, const char *channel, const struct channel_name *name);
+/* Ends it. frame: what its session is told, or NULL; the caller's reference stays the caller's. */
+void subscription_end(struct subscription *subscription, struct frame *frame);
+void subscription_end_told(struct subscription *subscription, const char *reason);
+/* Its session is gone: ends all of its subscriptions, and nobody is told. */
+void subscriptions_forget_session(struct session *session);
 
 /* ---- call.c */
 void session_call(struct session *session, const struct message *message);
@@ -519,6 +540,8 @@ int64_t calls_due_ms(const struct hub *hub);
 void call_free(struct hub *hub, struct call *call);
 
 /* ---- recheck.c */
+/* A fingerprint of its access rules. */
+uint32_t feed_rules(const struct feed *feed);
 /* The principal (or, if definitions is set, a definition) changed: ends what is no longer covered. */
 void session_recheck(struct session *session, bool definitions);
 void recheck_pump(struct hub *hub);

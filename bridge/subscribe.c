@@ -19,189 +19,7 @@
 static void attempt_cursor(struct request *attempt);
 static void attempt_row(struct request *attempt);
 
-/* ---- requests */
-
-struct request *request_new(struct hub *hub, enum request_kind kind, struct session *session)
-{
-	struct request *request = calloc(1, sizeof(*request));
-	if (request == NULL)
-		return NULL;
-	request->hub = hub;
-	request->kind = kind;
-	request->session = session;
-	request->restarts = hub->restarts;
-	request->all_next = hub->requests;
-	if (hub->requests != NULL)
-		hub->requests->all_prev = request;
-	hub->requests = request;
-	return request;
-}
-
-static void deferred_free(struct deferred *deferred)
-{
-	free(deferred->ref);
-	free(deferred->since);
-	free(deferred);
-}
-
-static void deferred_free_all(struct deferred *deferred)
-{
-	while (deferred != NULL) {
-		struct deferred *next = deferred->next;
-		deferred_free(deferred);
-		deferred = next;
-	}
-}
-
-void request_free(struct request *request)
-{
-	if (request->all_prev != NULL)
-		request->all_prev->all_next = request->all_next;
-	else
-		request->hub->requests = request->all_next;
-	if (request->all_next != NULL)
-		request->all_next->all_prev = request->all_prev;
-	deferred_free_all(request->deferred_first);
-	free(request->ref);
-	free(request->channel);
-	free(request->token);
-	principal_unref(request->claimed);
-	call_free(request->hub, request->call);
-	free(request);
-}
-
-/* ---- attempts that wait for a row */
-
-static void row_wait(struct request *attempt, uint64_t hash)
-{
-	struct request **bucket = &attempt->hub->row_waiters[hash % ROW_WAITER_BUCKETS];
-	attempt->row_hash = hash;
-	attempt->row_waiting = true;
-	attempt->row_doubt = false;
-	attempt->row_prev = NULL;
-	attempt->row_next = *bucket;
-	if (*bucket != NULL)
-		(*bucket)->row_prev = attempt;
-	*bucket = attempt;
-}
-
-static void row_wait_end(struct request *attempt)
-{
-	if (!attempt->row_waiting)
-		return;
-	attempt->row_waiting = false;
-	if (attempt->row_prev != NULL)
-		attempt->row_prev->row_next = attempt->row_next;
-	else
-		attempt->hub->row_waiters[attempt->row_hash % ROW_WAITER_BUCKETS] = attempt->row_next;
-	if (attempt->row_next != NULL)
-		attempt->row_next->row_prev = attempt->row_prev;
-}
-
-void attempts_doubt(struct hub *hub, const struct event *event, const struct feed *feed)
-{
-	uint64_t hash = channel_hash(event->feed, SCOPE_ROW, event->key);
-	struct request *attempt = hub->row_waiters[hash % ROW_WAITER_BUCKETS];
-	for (; attempt != NULL; attempt = attempt->row_next)
-		if (attempt->row_hash == hash &&
-		    (feed == NULL || !access_may_receive(hub->access, attempt->session->principal, feed, SCOPE_ROW, event)))
-			attempt->row_doubt = true;
-}
-
-/* ---- subscriptions */
-
-static struct subscription *find_subscription(const struct session *session, const char *channel)
-{
-	struct text name = text_of(channel);
-	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next)
-		if (text_equal(s->channel->name, name))
-			return s;
-	return NULL;
-}
-
-static void leave_route(struct subscription *subscription)
-{
-	struct hub *hub = subscription->session->hub;
-	if (subscription->channel->result != NULL && subscription->channel->n == 1)
-		value_leave(subscription->channel);
-	struct subscription *moved = route_remove(hub->route, subscription->channel, subscription->slot);
-	if (moved != NULL)
-		moved->slot = subscription->slot;
-	metrics.subscriptions--;
-}
-
-void subscription_end(struct subscription *subscription, struct frame *frame)
-{
-	struct session *session = subscription->session;
-	if (frame != NULL)
-		session_send(session, frame);
-	replay_drop(subscription);
-	subscription_forget_seen(subscription);
-	leave_route(subscription);
-	struct subscription **link = &session->subscriptions;
-	while (*link != subscription)
-		link = &(*link)->next;
-	*link = subscription->next;
-	session->n_subscriptions--;
-	presence_note(session);
-	free(subscription);
-	merge_kick(session);
-}
-
-static struct frame *unsubscribed_frame(const char *ref, struct text channel, const char *reason)
-{
-	char name[CHANNEL_NAME_MAX_BYTES + 1];
-	memcpy(name, channel.bytes, channel.len);
-	name[channel.len] = '\0';
-	return message_unsubscribed(ref, name, reason);
-}
-
-void subscription_end_told(struct subscription *subscription, const char *reason)
-{
-	struct session *session = subscription->session;
-	struct frame *frame = unsubscribed_frame(NULL, subscription->channel->name, reason);
-	if (frame == NULL)
-		session_send(session, NULL);
-	subscription_end(subscription, frame);
-	frame_unref(frame);
-}
-
-static void mix_rules(uint32_t *hash, const char *bytes)
-{
-	do
-		*hash = (*hash ^ (unsigned char)*bytes) * 16777619u;
-	while (*bytes++ != '\0');
-}
-
-uint32_t feed_rules(const struct feed *feed)
-{
-	uint32_t hash = 2166136261u;
-	hash ^= (uint32_t)feed->declared | (uint32_t)feed->has_unit << 1 | (uint32_t)feed->has_users << 2 |
-	        (uint32_t)feed->any_user << 3;
-	hash *= 16777619u;
-	for (size_t i = 0; i < feed->n_roles; i++)
-		mix_rules(&hash, feed->roles[i]);
-	return hash;
-}
-
 /* ---- the end of an attempt */
-
-/* What came for its channel meanwhile is done now, in order; a new attempt takes over what it has to leave. */
-static void run_deferred(struct session *session, const char *channel, struct deferred *deferred)
-{
-	while (deferred != NULL) {
-		struct deferred *next = deferred->next;
-		session->n_deferred--;
-		if (session->state == SESSION_OPEN) {
-			if (deferred->subscribe)
-				session_subscribe(session, deferred->ref, channel, deferred->since, deferred->snapshot);
-			else
-				session_unsubscribe(session, deferred->ref, channel);
-		}
-		deferred_free(deferred);
-		deferred = next;
-	}
-}
 
 static void attempt_end(struct request *attempt)
 {
@@ -216,7 +34,7 @@ static void attempt_end(struct request *attempt)
 	struct deferred *deferred = attempt->deferred_first;
 	attempt->deferred_first = NULL;
 	if (deferred != NULL)
-		run_deferred(session, attempt->channel, deferred);
+		deferred_run(session, attempt->channel, deferred);
 	request_free(attempt);
 }
 
@@ -224,7 +42,7 @@ static void attempt_end(struct request *attempt)
 static void attempt_refuse(struct request *attempt, const char *code, const char *text, bool lost)
 {
 	struct session *session = attempt->session;
-	struct subscription *former = lost ? find_subscription(session, attempt->channel) : NULL;
+	struct subscription *former = lost ? subscription_find(session, attempt->channel) : NULL;
 	if (former != NULL)
 		subscription_end_told(former, "forbidden");
 	session_error(session, attempt->ref, code, text, attempt->channel);
@@ -433,7 +251,7 @@ static void ask_row(struct request *attempt, const struct channel_name *name, co
 	const char *of = catalog_row_feed(hub->catalog, feed)->name; /* it has channels, so it is there */
 	size_t key_len = channel_key(name->value, key);
 	attempt->row_asks++;
-	row_wait(attempt, channel_hash(text_of(of), SCOPE_ROW, (struct text){key, key_len}));
+	row_wait_begin(attempt, channel_hash(text_of(of), SCOPE_ROW, (struct text){key, key_len}));
 	hub->backend.row_scope(hub->backend.arg, attempt, of, key, key_len);
 }
 
@@ -497,27 +315,6 @@ void hub_answer_row(struct hub *hub, struct request *request, enum row_status st
 
 /* ---- 4. establish */
 
-static struct subscription *subscription_new(struct session *session, const char *channel,
-                                             const struct channel_name *name)
-{
-	struct subscription *subscription = calloc(1, sizeof(*subscription));
-	if (subscription == NULL)
-		return NULL;
-	subscription->session = session;
-	subscription->channel =
-		route_add(session->hub->route, channel, strlen(channel), name, subscription, &subscription->slot);
-	if (subscription->channel == NULL) {
-		free(subscription);
-		return NULL;
-	}
-	subscription->next = session->subscriptions;
-	session->subscriptions = subscription;
-	session->n_subscriptions++;
-	presence_note(session);
-	metrics.subscriptions++;
-	return subscription;
-}
-
 static void count_resume(const struct hub *hub, const struct request *attempt)
 {
 	if (!attempt->has_since)
@@ -538,7 +335,7 @@ static void establish(struct request *attempt, const struct channel_name *name, 
 	int64_t head = history_head(hub->history);
 	bool recovered = attempt->has_since && attempt->refused == NULL;
 
-	struct subscription *subscription = find_subscription(session, attempt->channel);
+	struct subscription *subscription = subscription_find(session, attempt->channel);
 	if (subscription != NULL) {
 		replay_drop(subscription); /* the new one replaces it */
 		subscription_forget_seen(subscription);
@@ -578,47 +375,16 @@ static struct request *find_attempt(const struct session *session, const char *c
 	return NULL;
 }
 
-static bool copy_string(char **to, const char *from)
-{
-	*to = from != NULL ? strdup(from) : NULL;
-	return from == NULL || *to != NULL;
-}
-
-/* Behind an attempt for the same channel, so that the two come out as if done in order. */
-static void defer(struct request *attempt, const char *ref, const char *since, bool subscribe, bool snapshot)
-{
-	struct session *session = attempt->session;
-	if (session->n_deferred >= DEFERRED_MAX) {
-		session_error(session, ref, "rate_limited", "too many messages wait for this channel", attempt->channel);
-		return;
-	}
-	struct deferred *deferred = calloc(1, sizeof(*deferred));
-	if (deferred == NULL || !copy_string(&deferred->ref, ref) || !copy_string(&deferred->since, since)) {
-		if (deferred != NULL)
-			deferred_free(deferred);
-		session_shut(session, CLOSE_INTERNAL, "out of memory");
-		return;
-	}
-	deferred->subscribe = subscribe;
-	deferred->snapshot = snapshot;
-	if (attempt->deferred_last != NULL && attempt->deferred_first != NULL)
-		attempt->deferred_last->next = deferred;
-	else
-		attempt->deferred_first = deferred;
-	attempt->deferred_last = deferred;
-	session->n_deferred++;
-}
-
 void session_subscribe(struct session *session, const char *ref, const char *channel, const char *since, bool snapshot)
 {
 	struct hub *hub = session->hub;
 	struct request *former = find_attempt(session, channel);
 	if (former != NULL) {
-		defer(former, ref, since, true, snapshot);
+		deferred_add(former, ref, since, true, snapshot);
 		return;
 	}
 	if (session->n_subscriptions + session->n_attempts >= (uint64_t)hub->limits.max_subscriptions &&
-	    find_subscription(session, channel) == NULL) {
+	    subscription_find(session, channel) == NULL) {
 		metrics.limits[METRIC_LIMIT_MAX_SUBSCRIPTIONS]++;
 		session_error(session, ref, "too_many_subscriptions", "this session has all it may have", channel);
 		return;
@@ -628,7 +394,7 @@ void session_subscribe(struct session *session, const char *ref, const char *cha
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
 	}
-	if (!copy_string(&attempt->ref, ref) || !copy_string(&attempt->channel, channel)) {
+	if (!text_duplicate(&attempt->ref, ref) || !text_duplicate(&attempt->channel, channel)) {
 		request_free(attempt);
 		session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;
@@ -649,10 +415,10 @@ void session_unsubscribe(struct session *session, const char *ref, const char *c
 {
 	struct request *attempt = find_attempt(session, channel);
 	if (attempt != NULL) {
-		defer(attempt, ref, NULL, false, false);
+		deferred_add(attempt, ref, NULL, false, false);
 		return;
 	}
-	struct subscription *subscription = find_subscription(session, channel);
+	struct subscription *subscription = subscription_find(session, channel);
 	if (subscription != NULL)
 		subscription_end(subscription, NULL);
 	session_reply(session, message_unsubscribed(ref, channel, NULL));
@@ -677,21 +443,13 @@ void session_forget(struct session *session)
 		session->attempts = attempt->next;
 		row_wait_end(attempt);
 		attempt->session = NULL; /* the answer frees it */
-		deferred_free_all(attempt->deferred_first);
+		deferred_free(attempt->deferred_first);
 		attempt->deferred_first = NULL;
 		if (attempt->wait == ATTEMPT_PARKED)
 			request_free(attempt); /* none will come */
 	}
 	session->n_attempts = session->n_deferred = 0;
-	while (session->subscriptions != NULL) {
-		struct subscription *subscription = session->subscriptions;
-		session->subscriptions = subscription->next;
-		replay_drop(subscription);
-		subscription_forget_seen(subscription);
-		leave_route(subscription);
-		free(subscription);
-	}
-	session->n_subscriptions = 0;
+	subscriptions_forget_session(session);
 	page_forget_session(session);
 	snapshot_forget_session(session);
 }

@@ -1,5 +1,5 @@
 /*
- * text.h - small helpers for struct text (event.h), inline.
+ * text.h - small helpers for struct text (event.h) and strings, inline.
  */
 #ifndef LIVEFEED_TEXT_H
 #define LIVEFEED_TEXT_H
@@ -18,6 +18,13 @@ static inline struct text text_of(const char *string)
 static inline bool text_equal(struct text a, struct text b)
 {
 	return a.len == b.len && a.bytes != NULL && b.bytes != NULL && memcmp(a.bytes, b.bytes, a.len) == 0;
+}
+
+/* NULL stays NULL. False: out of memory. */
+static inline bool text_duplicate(char **to, const char *from)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return from == NULL || *to != NULL;
 }
 
 /* Into to, which has room for it, with a NUL behind it. */

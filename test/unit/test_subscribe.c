@@ -1,6 +1,6 @@
 /*
- * test_subscribe.c - subscribe.c and recheck.c: who gets a channel, what the answer says, what happens while the database is
- * asked, and rights that change later. Does not test what a replay sends (test_replay.c).
+ * test_subscribe.c - subscribe.c with row_wait.c, deferred.c, subscription.c, and recheck.c: who gets a channel, what the answer
+ * says, what happens while the database is asked, and rights that change later. Does not test what a replay sends (test_replay.c).
  */
 #include "hub_fixture.h"
 

@@ -1,5 +1,6 @@
 // Behind Debian's nginx: its block from docs/operations.md, and one that says nothing but where the bridge is (default buffering, HTTP/1.0
-// to us). Events pass at once on every way, heartbeats keep streams over more than proxy_read_timeout, nothing is lost where that cuts one off.
+// to us). Events pass at once on every way, heartbeats keep what is open over more than proxy_read_timeout, nothing is lost where that cuts one
+// off. With FAULT_SECONDS=60 nginx's time-outs and the bridge's heartbeat are the real ones (three minutes), else some seconds.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -13,12 +14,16 @@ import { Client } from './lib/client.mjs';
 import { Cluster, ROOT, idOf } from './lib/cluster.mjs';
 import { metric } from './lib/metrics.mjs';
 import { SCHEMA } from './lib/schema.mjs';
+import { Io, WAYS } from './lib/socketio.mjs';
 import { Stream, query } from './lib/stream.mjs';
 import { until, within } from './lib/wait.mjs';
 
 const UNIT = 'requests:unit:7';
-const HEARTBEAT_MS = 1000;
-const READ_TIMEOUT_S = 3; // 60 s by default, with 25 s of heartbeat
+const LONG = Number(process.env.FAULT_SECONDS ?? 0) >= 60;
+const HEARTBEAT_S = LONG ? 25 : 1;
+const READ_TIMEOUT = LONG ? '' : 'proxy_read_timeout 3s;'; // nginx's own is 60 s
+const SILENCE_MS = LONG ? 85_000 : 4500; // more than the block's 75 s, and than nginx's own
+const CUT_MS = LONG ? 120_000 : 30_000;
 
 class Nginx {
   /** `servers`: { name: (bridge) => the body of its server block }; gives each a port. */
@@ -38,22 +43,38 @@ class Nginx {
       ${process.getuid() === 0 ? 'user root;' : ''} worker_processes 1; daemon off; pid ${nginx.home}/nginx.pid; error_log stderr notice;
       events { worker_connections 256; }
       http { access_log off; ${temp} ${map} ${blocks.join('\n')} }`);
-    nginx.process = spawn('nginx', ['-p', nginx.home, '-c', path.join(nginx.home, 'nginx.conf')], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
-    nginx.log = '';
-    nginx.process.stderr.on('data', (data) => { nginx.log += data; });
-    nginx.ended = new Promise((resolve) => { nginx.process.once('close', (code) => { nginx.code = code; resolve(); }); });
-    for (const { origin } of Object.values(nginx.ports)) {
-      await until('nginx to answer', async () => {
-        if (nginx.code !== undefined) throw new Error(nginx.log);
-        return (await fetch(`${origin}/healthz`)).status === 200;
-      }).catch((error) => { nginx.process.kill('SIGKILL'); error.message += nginx.log; throw error; });
-    }
+    await nginx.#run();
     return nginx;
   }
 
-  async stop() {
+  async #run() {
+    this.code = undefined;
+    this.process = spawn('nginx', ['-p', this.home, '-c', path.join(this.home, 'nginx.conf')], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
+    this.log = '';
+    this.process.stderr.on('data', (data) => { this.log += data; });
+    this.ended = new Promise((resolve) => { this.process.once('close', (code) => { this.code = code; resolve(); }); });
+    for (const { origin } of Object.values(this.ports)) {
+      await until('nginx to answer', async () => {
+        if (this.code !== undefined) throw new Error(this.log);
+        return (await fetch(`${origin}/healthz`)).status === 200;
+      }).catch((error) => { this.process.kill('SIGKILL'); error.message += this.log; throw error; });
+    }
+  }
+
+  async #end() {
     this.process.kill('SIGTERM');
     await within('nginx to end', this.ended);
+  }
+
+  /** Ends it with all its connections, does something, and starts it again. */
+  async again(meanwhile) {
+    await this.#end();
+    await meanwhile();
+    await this.#run();
+  }
+
+  async stop() {
+    await this.#end();
     await rm(this.home, { recursive: true });
   }
 }
@@ -63,7 +84,7 @@ async function documented(bridge) {
   const text = await readFile(path.join(ROOT, 'docs/operations.md'), 'utf8');
   const [map] = /^map \$http_upgrade .*$/m.exec(text);
   const [block] = /^location \/ \{[^}]*^\}$/m.exec(text);
-  return { map, block: block.replace('127.0.0.1:8090', `127.0.0.1:${bridge.port}`).replace(/proxy_read_timeout \d+s/, `proxy_read_timeout ${READ_TIMEOUT_S}s`) };
+  return { map, block: block.replace('127.0.0.1:8090', `127.0.0.1:${bridge.port}`).replace(/proxy_read_timeout \d+s;/, LONG ? '$&' : READ_TIMEOUT) };
 }
 
 describe('behind nginx', () => {
@@ -76,11 +97,11 @@ describe('behind nginx', () => {
 
   before(async () => {
     cluster = await Cluster.start();
-    db = await cluster.database(SCHEMA);
-    bridge = await Bridge.start(db, ['--heartbeat', `${HEARTBEAT_MS}ms`, '--trusted-proxies', '127.0.0.1', '--max-connections-per-address', '1000']);
-    bridge.quiet = await Bridge.start(db, ['--heartbeat', '60s']);
+    db = await cluster.database(`${SCHEMA} SELECT livefeed.socketio_namespace('/requests', ARRAY['requests:unit:{unit}'])`);
+    bridge = await Bridge.start(db, ['--heartbeat', `${HEARTBEAT_S}s`, '--trusted-proxies', '127.0.0.1', '--max-connections-per-address', '1000']);
+    bridge.quiet = await Bridge.start(db, ['--heartbeat', '120s']);
     token = await db.token('1', { units: [7] });
-    const plain = (to) => `location / { proxy_pass http://127.0.0.1:${to.port}; proxy_read_timeout ${READ_TIMEOUT_S}s; }`;
+    const plain = (to) => `location / { proxy_pass http://127.0.0.1:${to.port}; ${READ_TIMEOUT} }`;
     const { map, block } = await documented(bridge);
     nginx = await Nginx.start(map, {
       documented: block,
@@ -111,16 +132,18 @@ describe('behind nginx', () => {
     return made;
   }
 
+  async function socketio(name, way) {
+    const client = await Io.open(nginx.ports[name].origin, '/requests', { way, auth: { token }, connect: false });
+    open.push(client);
+    client.socket.io.engine.on('upgradeError', () => { client.upgradeFailed = true; });
+    return client.connected();
+  }
+  const created = (client) => client.named('request.created').map(([, { key }]) => key);
+
   for (const name of ['documented', 'plain']) {
-    it(`${name}: the stream begins at once, each event passes by itself, heartbeats keep it beyond proxy_read_timeout`, async () => {
+    it(`${name}: the stream begins at once, each event passes by itself`, async () => {
       const one = await stream(nginx.ports[name]);
-      const began = performance.now();
       for (let n = 0; n < 5; n++) await one.next({ key: await insert() }); // the next is made when the last has passed
-      const beats = one.ids.length;
-      await until('heartbeats for longer than nginx waits', () => performance.now() - began > READ_TIMEOUT_S * 1500);
-      assert.ok(one.ids.length >= beats + 3, `${one.ids.length - beats} heartbeats`);
-      assert.equal(one.ended, false);
-      await one.next({ key: await insert() });
       assert.equal(one.headers['x-accel-buffering'], undefined, 'which is for nginx');
       one.leave();
       await until('the bridge to see it leave', async () => await metric(bridge, 'livefeed_sessions{transport="sse"}') === 0);
@@ -142,18 +165,77 @@ describe('behind nginx', () => {
     });
   }
 
-  it('documented: WebSockets pass, and are kept by pings', async () => {
+  it('documented: WebSockets pass', async () => {
     const client = await Client.open(nginx.ports.documented, { token });
     await client.subscribe(UNIT);
-    const began = performance.now();
     for (let n = 0; n < 5; n++) await client.next({ key: await insert() });
-    await until('longer than nginx waits', () => performance.now() - began > READ_TIMEOUT_S * 1500);
-    await client.next({ key: await insert() });
-    assert.equal(client.closed, null);
     await client.leave();
   });
 
-  it('where nothing is heard for proxy_read_timeout nginx cuts it off, and EventSource goes on with its cursor', async () => {
+  for (const [name, way] of [...Object.keys(WAYS).map((each) => ['documented', each]), ['plain', 'polling'], ['plain', 'upgrade']]) {
+    const ends = name === 'documented' && way !== 'polling' ? 'websocket' : 'polling'; // the bare block passes no upgrade on
+    it(`${name}: Socket.IO by ${way}: each event at once, acks, frames larger than nginx's buffers; it ends up with ${ends}`, async () => {
+      const client = await socketio(name, way);
+      const made = [];
+      const next = async () => { made.push(await insert()); await client.next('request.created', ({ key }) => key === made.at(-1)); };
+      for (let n = 0; n < 5; n++) await next();
+      assert.equal((await client.ask('subscribe', { channel: 'requests:unit:8' })).code, 'forbidden');
+      await db.write(`UPDATE requests SET title = repeat('x', 200000) WHERE id = $1`, [number]);
+      await client.next('request.updated', ({ data }) => data.title.length === 200_000);
+      if (way === 'upgrade') await until('the upgrade', () => client.transport === 'websocket' || client.upgradeFailed);
+      for (let n = 0; n < 3; n++) await next();
+      assert.deepEqual([client.transport, created(client), client.ends, client.errors], [ends, made, [], []]);
+      client.leave();
+      await until('the bridge to see it leave', async () => await metric(bridge, 'livefeed_sessions{transport="socketio"}') === 0);
+    });
+  }
+
+  it('documented: Socket.IO moves from polling to a WebSocket, and is cut off by nginx\'s end, without a loss', async () => {
+    const writer = (async () => { for (let n = 0; n < 40; n++) await insert(); })();
+    const client = await socketio('documented', 'upgrade');
+    const [, { cursor }] = client.named('subscribed')[0];
+    await writer;
+    await until('the WebSocket to carry it', () => client.transport === 'websocket');
+    await nginx.again(() => insert());
+    await client.connected(2);
+    const last = await insert();
+    await client.next('request.created', ({ key }) => key === last);
+    const events = await db.query(`SELECT id FROM livefeed.events(since => $1, feed => 'requests', unit => '7', max => 1000)`, [cursor]);
+    assert.deepEqual(client.ids(), events.map(({ id }) => Number(id)));
+    assert.deepEqual(client.recovered, [false, true]);
+    client.leave();
+  });
+
+  it('what is silent stays, for longer than nginx waits for a word: streams, WebSockets, Socket.IO', { timeout: 3 * SILENCE_MS + 60_000 }, async (t) => {
+    const streams = [await stream(nginx.ports.documented), await stream(nginx.ports.plain)];
+    const socket = await Client.open(nginx.ports.documented, { token });
+    await socket.subscribe(UNIT);
+    const clients = [];
+    for (const [name, way] of [['documented', 'polling'], ['documented', 'websocket'], ['plain', 'polling']]) clients.push(await socketio(name, way));
+    const began = performance.now();
+    const beats = streams.map(({ ids }) => ids.length);
+    const heard = clients.map(({ told }) => told.length);
+    await until('longer than nginx waits', () => performance.now() - began > SILENCE_MS, 2 * SILENCE_MS);
+    for (const [n, { ids, ended }] of streams.entries()) {
+      assert.ok(ids.length >= beats[n] + 3, `${ids.length - beats[n]} heartbeats`);
+      assert.equal(ended, false);
+    }
+    assert.deepEqual(clients.map(({ told }) => told.length), heard, 'nothing but pings');
+    const key = await insert();
+    for (const each of streams) await each.next({ key });
+    await socket.next({ key });
+    for (const client of clients) {
+      await client.next('request.created', (frame) => frame.key === key);
+      assert.deepEqual([client.connects, client.ends], [1, []]);
+      client.leave();
+    }
+    assert.equal(socket.closed, null);
+    t.diagnostic(`silent for ${Math.round((performance.now() - began) / 1000)} s, heartbeat ${HEARTBEAT_S} s, ${READ_TIMEOUT || 'time-outs of the block and of nginx'}`);
+    await socket.leave();
+    for (const each of streams) each.leave();
+  });
+
+  it('where nothing is heard for proxy_read_timeout nginx cuts it off, and EventSource goes on with its cursor', { timeout: 2 * CUT_MS }, async () => {
     const source = new EventSource(`${nginx.ports.quiet.origin}/events?${query({ channels: [UNIT], token })}`);
     const keys = [];
     const made = [];
@@ -167,7 +249,7 @@ describe('behind nginx', () => {
       await until('it to be cut off and to come back', async () => {
         if (opened === 1 && source.readyState === EventSource.CONNECTING) made.push(await insert());
         return opened >= 2;
-      }, 30_000);
+      }, CUT_MS);
       made.push(await insert());
       await until('the last', () => keys.includes(made.at(-1)));
       assert.deepEqual(keys, made);

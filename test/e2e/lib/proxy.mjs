@@ -9,6 +9,7 @@ export class Proxy {
   streams = true; // whether a stream gets through before it ends
   mute = false; // takes bytes and passes none on, nor the end of a connection
   requests = []; // 'GET /events?...'
+  hold = null; // (request) => a promise that it waits for before it is passed on
   #open = new Set();
   #server;
 
@@ -16,7 +17,10 @@ export class Proxy {
   static async start(to) {
     const proxy = new Proxy();
     proxy.to = to;
-    proxy.#server = http.createServer((request, response) => proxy.#pass(request, response));
+    proxy.#server = http.createServer(async (request, response) => {
+      await proxy.hold?.(request);
+      proxy.#pass(request, response);
+    });
     proxy.#server.on('upgrade', (request, socket, head) => proxy.#upgrade(request, socket, head));
     proxy.#server.on('connection', (socket) => proxy.#keep(socket));
     proxy.#server.listen(0, '127.0.0.1');

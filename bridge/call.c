@@ -458,6 +458,15 @@ void hub_whole(struct hub *hub)
 	release(hub);
 }
 
+/* Transactions of another history may have the same numbers. What waits for its events gets none of that, and is sent in time. */
+void calls_restart(struct hub *hub)
+{
+	hub->n_shown = 0;
+	hub->whole = true;
+	for (struct call *call = hub->calls_held; call != NULL; call = call->list_next)
+		call->id = 0;
+}
+
 /* ---- messages */
 
 /* Why this call is not taken; NULL: it is. */

@@ -217,20 +217,12 @@ static void restart_channel(struct channel *channel, void *arg)
 		struct subscription *subscription = channel->subscriptions[i];
 		struct replay *replay = subscription->replay;
 		subscription_forget_seen(subscription);
-		if (replay != NULL && (replay->wants_snapshot || replay->snapshot != NULL)) {
-			replay_renew_snapshot(replay, head);
-		} else if (replay != NULL && (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING ||
-		                              replay->state == REPLAY_DOUBTED)) {
-			replay->after = head; /* its right is still in question; what it goes on from is not */
-			replay->elder = false;
-			if (replay->page != NULL)
-				page_unref(hub, replay->page);
-			replay->page = NULL;
-		} else if (replay != NULL && subscription_is_merged(subscription)) {
-			replay_reset(replay, head);
-		} else {
+		if (replay != NULL && (replay->wants_snapshot || replay->snapshot != NULL || replay->state == REPLAY_HELD ||
+		                       replay->state == REPLAY_CHECKING || replay->state == REPLAY_DOUBTED ||
+		                       subscription_is_merged(subscription)))
+			replay_restart(replay, head);
+		else
 			replay_drop(subscription);
-		}
 		if (channel->result == NULL)
 			session_send(subscription->session, frame);
 		else if (channel->scope == SCOPE_ROW && !subscription->by_role && !replay_hold(subscription))
@@ -245,6 +237,7 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 	metrics.tail_head = head;
 	hub->restarts++;
 	hub->authority_known = false; /* control events may have been missed */
+	calls_restart(hub);
 	page_forget(hub, true);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->transport->merged)

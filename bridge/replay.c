@@ -189,13 +189,29 @@ void replay_advance(struct hub *hub)
 	}
 }
 
-void replay_reset(struct replay *replay, int64_t head)
+/* Goes on from head. */
+static void reset(struct replay *replay, int64_t head)
 {
 	struct hub *hub = replay->subscription->session->hub;
 	drop_page(hub, replay);
 	replay->after = head;
 	replay->elder = false;
 	replay_move(hub, replay, REPLAY_READY);
+}
+
+void replay_restart(struct replay *replay, int64_t head)
+{
+	if (replay->snapshot != NULL) {
+		snapshot_let_go(replay);
+		replay->wants_snapshot = true;
+	}
+	if (replay->state != REPLAY_HELD && replay->state != REPLAY_CHECKING && replay->state != REPLAY_DOUBTED) {
+		reset(replay, head);
+		return;
+	}
+	drop_page(replay->subscription->session->hub, replay);
+	replay->after = head;
+	replay->elder = false;
 }
 
 void replay_lose(struct replay *replay, const char *reason)
@@ -205,8 +221,8 @@ void replay_lose(struct replay *replay, const char *reason)
 	metrics.resumes[METRIC_RESUME_RESYNC]++;
 	session_reply(subscription->session,
 	              resync_frame(subscription->channel, history_epoch(history), history_head(history), reason));
-	if (subscription_is_merged(subscription))
-		replay_reset(replay, history_head(history));
+	if (subscription_is_merged(subscription) || replay->snapshot != NULL)
+		reset(replay, history_head(history)); /* others wait for it; or its snapshot is still to be sent */
 	else
 		replay_drop(subscription);
 }

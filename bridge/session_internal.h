@@ -532,6 +532,8 @@ void calls_forget_session(struct session *session);
 /* The definitions were read for a call of an unknown name. */
 void call_answer_definitions(struct request *request, bool answered);
 bool call_is_known(const struct request *request);
+/* The history begins anew: what the stream showed counts no more. */
+void calls_restart(struct hub *hub);
 /* The stream showed an event, control events included. */
 void calls_show(struct hub *hub, const struct event *event);
 void calls_pump(struct hub *hub);
@@ -586,9 +588,9 @@ enum concern replay_concern(struct hub *hub, struct subscription *subscription, 
 /* Of concern RESYNC or LOST. */
 void replay_send_resync(struct subscription *subscription, const struct event *event, const char *epoch);
 bool replay_has_room(const struct session *session, size_t len);
-/* The history begins anew at head, and so does what it has not sent. */
-void replay_reset(struct replay *replay, int64_t head);
-/* The log cannot give what it needs: told, and live from the head. */
+/* The history begins anew at head, and so does what it has not sent, a snapshot included. A right in question stays so. */
+void replay_restart(struct replay *replay, int64_t head);
+/* The log cannot give what it needs: told, and live from the head (behind its snapshot, if it has one). */
 void replay_lose(struct replay *replay, const char *reason);
 /* Goes on with that page. False: it is none of its history, the replay was lost. */
 bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page);
@@ -619,8 +621,6 @@ void snapshot_pump(struct hub *hub);
 void snapshot_let_go(struct replay *replay);
 void snapshot_forget_session(struct session *session);
 void snapshot_forget(struct hub *hub);
-/* The history begins anew at head. */
-void replay_renew_snapshot(struct replay *replay, int64_t head);
 /* Of one that has a snapshot (seen): is the event in it? Asked of its events in order: what cannot matter any more is let go of. */
 bool subscription_has_seen(struct subscription *subscription, const struct event *event);
 void subscription_forget_seen(struct subscription *subscription);

@@ -118,17 +118,6 @@ bool snapshot_want(struct subscription *subscription)
 	return true;
 }
 
-/* The history began anew: what it waits for, or has not sent yet, is of the old one. */
-void replay_renew_snapshot(struct replay *replay, int64_t head)
-{
-	struct hub *hub = replay->subscription->session->hub;
-	snapshot_let_go(replay);
-	replay->after = head;
-	replay->wants_snapshot = true;
-	if (replay->state == REPLAY_READY)
-		replay_move(hub, replay, REPLAY_READY); /* which means to wait */
-}
-
 static bool is_in_flight(const struct hub *hub, const struct channel *channel)
 {
 	for (size_t i = 0; i < SNAPSHOTS_IN_FLIGHT_MAX; i++)

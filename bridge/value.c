@@ -324,6 +324,7 @@ void value_restart(struct channel *channel)
 	drop_ahead(hub_of(value), value);
 	value->touched_id = 0;
 	value_touch(value, 0);
+	schedule(hub_of(value), value); /* touched while it was ahead, it was not due */
 }
 
 /* ---- what is sent */

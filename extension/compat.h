@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 130000
@@ -98,6 +99,33 @@
 	pg_b64_encode(source, len, target, room)
 #endif
 
+/* Converts all of the source, or leaves the target empty. */
+#if PG_VERSION_NUM < 140000
+static inline bool
+compat_convert_whole(Oid proc, int from, int to, const char *source, int len, char *target)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool good = true;
+
+	PG_TRY();
+	{
+		OidFunctionCall5(proc, Int32GetDatum(from), Int32GetDatum(to),
+						 CStringGetDatum(source), CStringGetDatum(target), Int32GetDatum(len));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		good = false;
+	}
+	PG_END_TRY();
+
+	if (!good)
+		target[0] = '\0';
+	return good;
+}
+#endif
+
 /*
  * Converts as much as it can, returns how many bytes of the source that were,
  * and ends the result with NUL. Before 14 a conversion could only raise: the
@@ -111,46 +139,45 @@ compat_convert(Oid proc, int from, int to, const char *source, int len, char *ta
 										 (unsigned char *) unconstify(char *, source), len,
 										 (unsigned char *) target, room, true);
 #else
-	MemoryContext context = CurrentMemoryContext;
 	int			piece = len;	/* the whole, and if that fails a character at a time */
 	int			done = 0;
 
 	target[0] = '\0';
 	while (done < len)
 	{
-		volatile bool good = true;
-
-		PG_TRY();
-		{
-			OidFunctionCall5(proc, Int32GetDatum(from), Int32GetDatum(to),
-							 CStringGetDatum(source + done), CStringGetDatum(target),
-							 Int32GetDatum(piece));
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(context);
-			FlushErrorState();
-			good = false;
-		}
-		PG_END_TRY();
-
-		if (good)
+		if (compat_convert_whole(proc, from, to, source + done, piece, target))
 		{
 			done += piece;
 			target += strlen(target);
 		}
-		else
-		{
-			*target = '\0';
-			if (piece < len || pg_encoding_mblen(from, source) >= len)
-				break;
-		}
+		else if (piece < len || pg_encoding_mblen(from, source) >= len)
+			break;
 		if (done < len)
 			piece = Min(pg_encoding_mblen(from, source + done), len - done);
 	}
 	return done;
 #endif
 }
+
+/* Writing an integer returns its length since 14. */
+#if PG_VERSION_NUM >= 140000
+#define compat_ltoa(number, target) pg_ltoa(number, target)
+#define compat_lltoa(number, target) pg_lltoa(number, target)
+#else
+static inline int
+compat_ltoa(int32 number, char *target)
+{
+	pg_ltoa(number, target);
+	return strlen(target);
+}
+
+static inline int
+compat_lltoa(int64 number, char *target)
+{
+	pg_lltoa(number, target);
+	return strlen(target);
+}
+#endif
 
 /* Array types have symbols of their own since 14. */
 #ifndef XID8ARRAYOID

@@ -279,16 +279,16 @@ scalar_text(RenderType *type, Datum value, char *small, const char **str, int *l
 			return FORM_BARE;
 
 		case RENDER_INT2:
-			*len = pg_ltoa(DatumGetInt16(value), small);
+			*len = compat_ltoa(DatumGetInt16(value), small);
 			return FORM_BARE;
 
 		case RENDER_INT4:
-			*len = pg_ltoa(DatumGetInt32(value), small);
+			*len = compat_ltoa(DatumGetInt32(value), small);
 			return FORM_BARE;
 
 		case RENDER_INT8:
 			number = DatumGetInt64(value);
-			*len = pg_lltoa(number, small);
+			*len = compat_lltoa(number, small);
 			return number > MAX_SAFE_INTEGER || number < -MAX_SAFE_INTEGER ? FORM_PLAIN : FORM_BARE;
 
 		case RENDER_FLOAT4:

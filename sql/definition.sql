@@ -122,8 +122,19 @@ SELECT count(*) FROM livefeed.watches WHERE feed = 'second';
 -- Settings.
 SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'livefeed.%' ORDER BY name;
 SET livefeed.notify = 'sometimes';
+-- The bounds are worded differently from version to version.
+\set VERBOSITY sqlstate
 SET livefeed.max_event_bytes = 10;
-SET livefeed.no_such = 1;
+\set VERBOSITY default
+-- A name of ours that is no setting is refused from 15 on.
+DO $$
+BEGIN
+	PERFORM set_config('livefeed.no_such', '1', false);
+	ASSERT current_setting('server_version_num')::int < 150000, 'a misspelt setting was taken';
+EXCEPTION WHEN invalid_name THEN
+	NULL;
+END;
+$$;
 
 SET client_min_messages = warning;
 DROP SCHEMA definition CASCADE;

@@ -76,7 +76,7 @@ SELECT length(frame) > 1600000 AS large, frame::json ->> 'id' = id::text AS id F
 BEGIN;
 SELECT livefeed.tick();
 ROLLBACK;
-SELECT 1 AS one\; SELECT livefeed.tick();
+DO 'BEGIN END'\; SELECT livefeed.tick();
 BEGIN;
 SELECT * FROM livefeed.tick_wait(0, 1, 0, false);
 ROLLBACK;

@@ -551,6 +551,13 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 		return;
 	}
 	connection->depth++;
+	if (status < 0) {
+		/*
+		 * POLLERR: libuv has stopped the watcher. What came before the error is read first, and only the next read says
+		 * that the connection is gone: so it is watched again.
+		 */
+		connection->poll_events = 0;
+	}
 	if ((events & UV_READABLE) || status < 0) {
 		if (!PQconsumeInput(connection->pg)) {
 			/* Results that came with the end are of no use: nothing counts before ReadyForQuery. */

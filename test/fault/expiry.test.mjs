@@ -105,9 +105,9 @@ describe('a token that expires', () => {
         replays.socket.pause();
         let held = 0;
         await until('the connection to take no more', async () => {
-          const { sent, received } = await queued(socket());
-          const same = sent > 0 && sent + received === held;
-          held = sent + received;
+          const { ours, theirs } = await queued(socket());
+          const same = theirs.unsent > 0 && theirs.unsent + ours.unread === held;
+          held = theirs.unsent + ours.unread;
           return same;
         });
       } else {
@@ -119,8 +119,8 @@ describe('a token that expires', () => {
         if (late) replays.socket.resume();
         let seen = -1;
         await until('what was sent before to be read', async () => {
-          const { sent, received } = await queued(socket());
-          const same = sent + received === 0 && seen === replays.events().length;
+          const { ours, theirs } = await queued(socket());
+          const same = theirs.unsent + ours.unread === 0 && seen === replays.events().length;
           seen = replays.events().length;
           return same;
         });

@@ -1,4 +1,4 @@
-// What lies between a bridge and a client of it: bytes in the kernel's queues, frames of which a part has arrived.
+// What lies on a connection of the bridge's: bytes in the kernel's queues, frames of which a part has arrived.
 
 import { readFile } from 'node:fs/promises';
 import net from 'node:net';
@@ -19,13 +19,17 @@ export function frameBytes(texts) {
   }, 0);
 }
 
-/** Bytes that the kernel holds for a loopback connection: { sent: of the other end, not yet here; received: not yet read }. */
+/** Bytes that the kernel holds for the two ends of a loopback connection: { ours, theirs }, of each { unsent, unread }. */
 export async function queued(socket) {
   const port = (number) => `:${number.toString(16).toUpperCase().padStart(4, '0')}`;
-  const ends = [[socket.remotePort, socket.localPort], [socket.localPort, socket.remotePort]].map((pair) => pair.map(port));
-  const lines = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((line) => line.trim().split(/\s+/));
+  const here = port(socket.localPort);
+  const there = port(socket.remotePort);
   // Columns: number, local address, remote address, state, tx_queue:rx_queue.
-  const [theirs, ours] = ends.map(([local, remote]) => lines.find((line) => line[1]?.endsWith(local) && line[2]?.endsWith(remote)));
-  const part = (line, n) => parseInt(line?.[4].split(':')[n] ?? '0', 16);
-  return { sent: part(theirs, 0), received: part(ours, 1) };
+  const lines = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((line) => line.trim().split(/\s+/));
+  const end = (local, remote) => {
+    const line = lines.find((columns) => columns[1]?.endsWith(local) && columns[2]?.endsWith(remote));
+    const [unsent, unread] = (line?.[4] ?? '0:0').split(':').map((digits) => parseInt(digits, 16));
+    return { unsent, unread };
+  };
+  return { ours: end(here, there), theirs: end(there, here) };
 }

@@ -205,6 +205,11 @@ size_t session_output(struct session *session, struct frame **frames, size_t max
 	return n;
 }
 
+struct frame *session_frame(const struct session *session, size_t i)
+{
+	return i < session->n_frames ? session->ring[(session->first + i) & (session->capacity - 1)] : NULL;
+}
+
 void session_sent(struct session *session, size_t n)
 {
 	if (n > session->n_frames)

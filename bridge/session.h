@@ -231,6 +231,8 @@ void session_gone(struct session *session);
  * a slow socket has not taken yet stays in the transport; the bytes count until session_sent.
  */
 size_t session_output(struct session *session, struct frame **frames, size_t max);
+/* Frame i of the outbox, borrowed until session_sent: for who has to look at what comes before he takes any. NULL: there is none. */
+struct frame *session_frame(const struct session *session, size_t i);
 /* The first n of them are on their way: dropped from the outbox. */
 void session_sent(struct session *session, size_t n);
 bool session_has_output(const struct session *session);

@@ -260,12 +260,14 @@ enum beginning {
 };
 
 /* Has every channel been answered? Then the stream begins, or is refused. */
-static enum beginning begin(struct server *server, struct sse *sse, struct frame *const *frames, size_t n, int closing)
+static enum beginning begin(struct server *server, struct sse *sse, int closing)
 {
 	struct stream_answers answers = {0};
 	struct client *client = sse->client;
-	for (size_t i = 0; i < n; i++) {
-		stream_look(&answers, frames[i]);
+	struct frame *frame;
+	/* All that is there: any number of events may have come before the last answer. */
+	for (size_t i = 0; (frame = session_frame(sse->session, i)); i++) {
+		stream_look(&answers, frame);
 	}
 	bool all = answers.answered >= sse->n_channels;
 	if (closing == 0 && all && !stream_is_refused(&answers, sse->n_channels)) {
@@ -304,9 +306,7 @@ bool sse_write(struct server *server, struct client *client)
 	(void)session_output(sse->session, frames, 0); /* heard */
 	int code = session_closing(sse->session, &reason);
 	if (!sse->begun) {
-		size_t n = session_output(sse->session, frames, BATCH_FRAMES);
-		code = session_closing(sse->session, &reason);
-		enum beginning beginning = begin(server, sse, frames, n, code);
+		enum beginning beginning = begin(server, sse, code);
 		if (beginning != BEGUN) {
 			return beginning == NOT_YET;
 		}

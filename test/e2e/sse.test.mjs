@@ -123,6 +123,23 @@ describe('server-sent events', () => {
     await reader.cancel();
   });
 
+  it('begins however much comes on one channel before another is answered', async () => {
+    const order = await insert(7, 'orders');
+    const holder = await db.connect();
+    await holder.query('BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE'); // whose row it is, cannot be told
+    const opening = stream({ channels: [UNIT, `orders:row:${order}`] });
+    await until('the first channel to be live', async () => await metric(bridge, 'livefeed_subscriptions') === 1);
+    await db.write(`INSERT INTO requests (id, unit_id, title) SELECT n, 7, 'x' FROM generate_series($1::int, $2::int) n`, [number + 1, number + 1000]);
+    number += 1000;
+    const last = idOf(await db.head());
+    await until('all to be read', async () => await metric(bridge, 'livefeed_tail_id') >= last);
+    await holder.query('COMMIT');
+    const one = await opening;
+    assert.equal(one.status, 200);
+    await one.next({ key: `${number}` });
+    assert.equal(one.frames.filter(({ frame }) => isEvent(frame)).length, 1000);
+  });
+
   it('several channels are one stream in one order; an event for two of them comes once and names both', async () => {
     const admin = await db.token('1', { units: [7], roles: ['admin'] });
     const begin = await stream({ channels: [UNIT], token: admin });

@@ -100,6 +100,7 @@ export class Livefeed {
   #heard = 0; // when
   #bearer = '';
   #asking = false; // for a token
+  #woken = false; // and no answer since
   #dirty = false;
   /** @type {any} */
   #retry;
@@ -304,7 +305,9 @@ export class Livefeed {
     else if ((code === 4401 || code === 401) && this.#refusals++ < 1) this.#connect();
     else if (dialed && code !== 4401) this.#fall();
     else if (code === 401 && typeof this.#token !== 'function') this.#stop(4401, 'the token was refused');
+    else if (this.#woken) this.#connect(); // it was lost while the page slept
     else this.#again();
+    this.#woken = false;
     this.#update();
   }
 
@@ -336,6 +339,7 @@ export class Livefeed {
   // The network or the page is back: nothing is waited for, and what looks alive has to prove it.
   #wake() {
     if (this.#link?.kind === 'websocket') {
+      this.#woken = true;
       this.#ping();
     } else if (!this.#link || this.#up) {
       this.#link?.change();
@@ -588,6 +592,7 @@ export class Livefeed {
         if (channel && frame.reason && !channel.ref) this.#trouble(channel, { code: 'forbidden', message: frame.reason });
         break;
       case 'pong':
+        this.#woken = false;
         this.#covered(frame.cursor);
         this.#live = frame.live;
         break;

@@ -1,10 +1,14 @@
 // A real browser, pages to open in it, and an ear on the wire between it and the bridge.
 
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
 import { once } from 'node:events';
 import { chromium } from 'playwright-core';
-import { DEADLINE_MS } from './wait.mjs';
+import { DEADLINE_MS, until, within } from './wait.mjs';
 
 const PROGRAM = process.env.LIVEFEED_TEST_CHROMIUM ?? '/usr/bin/chromium';
 
@@ -12,6 +16,33 @@ const PROGRAM = process.env.LIVEFEED_TEST_CHROMIUM ?? '/usr/bin/chromium';
 export async function browse() {
   const browser = await chromium.launch({ executablePath: PROGRAM, timeout: 4 * DEADLINE_MS });
   return browser;
+}
+
+/**
+ * The same as a user's: a tab behind another is hidden, and a page that one comes back to was kept, neither of which Playwright's own
+ * settings have. { context, close }
+ */
+export async function browseTabs() {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'livefeed-tabs-'));
+  const program = spawn(PROGRAM, ['--headless=new', '--no-sandbox', '--no-first-run', '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${folder}`, 'about:blank'],
+    { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = once(program, 'exit');
+  let said = '';
+  program.stderr.on('data', (data) => { said += data; });
+  const close = async () => {
+    program.kill();
+    await within('Chromium to end', ended).finally(() => program.kill('SIGKILL'));
+    await rm(folder, { recursive: true, maxRetries: 10, retryDelay: 100 }); // its children end after it
+  };
+  try {
+    const [, url] = await until('Chromium to listen', () => /DevTools listening on (ws:\S+)/.exec(said), 4 * DEADLINE_MS);
+    const browser = await chromium.connectOverCDP(url, { noDefaults: true });
+    return { context: browser.contexts()[0], close: async () => { await browser.close(); await close(); } };
+  } catch (error) {
+    await close();
+    error.message += `: ${said}`;
+    throw error;
+  }
 }
 
 /** A web server of someone else: every path is the same page, with these headers. { port, origin, close } */

@@ -256,6 +256,8 @@ void hub_live(struct hub *hub, bool live)
 	if (live) {
 		values_touch_all(hub);
 		presence_renew(hub);
+	} else {
+		values_away(hub);
 	}
 	struct frame *frame = message_status(live);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)

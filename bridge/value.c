@@ -128,6 +128,28 @@ static struct hub *hub_of(const struct value *value)
 	return value->channel->subscriptions[0]->session->hub;
 }
 
+/* ---- the database is away */
+
+/* Nobody is told, for it will be back; but for those who wait for one answer and no more (GET /state). */
+static void tell_away(const struct value *value)
+{
+	char name[CHANNEL_NAME_MAX_BYTES + 1];
+	text_copy(value->channel->name, name);
+	for (uint32_t i = value->channel->n; i-- > 0;) {
+		const struct subscription *subscription = value->channel->subscriptions[i];
+		const struct session_transport *transport = subscription->session->transport;
+		if (transport->once && !transport->merged && subscription->value_serial == 0)
+			session_error(subscription->session, NULL, "unavailable", "the value cannot be had at present", name);
+	}
+}
+
+void values_away(struct hub *hub)
+{
+	for (struct value_query *query = hub->values.queries; query != NULL; query = query->next)
+		for (struct value *value = query->values; value != NULL; value = value->next)
+			tell_away(value);
+}
+
 /* ---- scheduling */
 
 /* When it has to run; INT64_MAX: not until something touches it. */
@@ -290,6 +312,8 @@ bool value_join(struct subscription *subscription, struct query *query)
 	if (value->state == VALUE_RESTING && value->frame == NULL)
 		value->dirty = true; /* it never ran, failed, or was too much to keep */
 	value_send(value);
+	if (!hub->live)
+		tell_away(value);
 	schedule(hub, value);
 	return true;
 }
@@ -544,7 +568,7 @@ static void fail(struct hub *hub, struct value *value, const char *sqlstate, str
 	value_send(value);
 }
 
-/* Asked again a little later, and nobody is told: the database is away, or the stream begins anew. */
+/* Asked again a little later: the database is away, or the stream begins anew. */
 static void retry(struct hub *hub, struct value *value)
 {
 	value->dirty = true;
@@ -595,12 +619,14 @@ void hub_answer_value(struct hub *hub, struct request *request, const struct val
 		value->state = VALUE_RESTING;
 		value->slow = hub->now_ms - value->started_ms >= SLOW_MS;
 		value->query->n_running--;
-		if (answer->status == ANSWER_UNAVAILABLE)
+		if (answer->status == ANSWER_UNAVAILABLE) {
 			retry(hub, value);
-		else if (answer->status == ANSWER_FAILED)
+			tell_away(value);
+		} else if (answer->status == ANSWER_FAILED) {
 			fail(hub, value, answer->error.sqlstate, answer->error.message);
-		else
+		} else {
 			take(hub, value, answer);
+		}
 		schedule(hub, value);
 	}
 	run_ready(hub);

@@ -95,6 +95,8 @@ int64_t values_due_ms(const struct hub *hub);
 void values_advance(struct hub *hub);
 /* The stream began anew: this channel's value is run again. */
 void value_restart(struct channel *channel);
+/* The database went away. */
+void values_away(struct hub *hub);
 /* The database is back, definitions changed. */
 void values_touch_all(struct hub *hub);
 void values_definitions(struct hub *hub);

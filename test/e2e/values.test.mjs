@@ -392,7 +392,10 @@ describe('values', () => {
     const [reader, late] = [await as('80'), await as('80')];
     await reader.subscribe('unread:user:80');
     await valueOf(reader, 'unread:user:80', 0);
+    const other = { headers: { authorization: `Bearer ${await db.token('81')}` } };
     await cluster.stop('immediate');
+    await until('the bridge to know', async () => (await bridge.get('/readyz')).status === 503);
+    assert.equal((await bridge.get('/state?channel=unread:user:81', other)).status, 503, 'who wants one answer is not to wait for it');
     await late.subscribe('unread:user:80');
     await cluster.again();
     await db.write('INSERT INTO messages (id, reader) VALUES (300, 80)');

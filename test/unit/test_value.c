@@ -637,6 +637,42 @@ static void test_slow_client(void)
 	world_end();
 }
 
+/* Who waits for one answer, over GET /state, is not to wait for the database to come back. */
+static void test_once(void)
+{
+	static const struct session_transport once = {.name = "http", .wake = note_wake, .once = true};
+	static struct client a, clients[3];
+	begin();
+	enter(&a, "5", "");
+	for (int i = 0; i < 3; i++) {
+		if (i == 2)
+			hub_live(world.hub, false);
+		clients[i].session = session_open(world.hub, &once, &clients[i], NULL);
+		authenticate(&clients[i], "5", "");
+		skip(&clients[i]);
+		watch(&clients[i], "unread:user:5");
+		watch(&a, "unread:user:5");
+		skip(&a);
+		if (i == 0) {
+			db.status = ANSWER_UNAVAILABLE;
+			answer_next();
+		} else if (i == 1) {
+			hub_live(world.hub, false);
+			hub_live(world.hub, true);
+		}
+		ok(strstr(next(&clients[i]), "\"subscribed\"") != NULL, "a session for one answer");
+		const char *frame = next(&clients[i]);
+		ok(frame != NULL && strstr(frame, "\"code\":\"unavailable\"") != NULL, "is told that there is none: %s",
+		   i == 0   ? "the run had no answer"
+		   : i == 1 ? "the database went away before it was run"
+		            : "the database is away");
+		ok(next(&a) == NULL || strstr(a.text, "\"status\"") != NULL, "others wait");
+		leave(&clients[i]);
+	}
+	leave(&a);
+	world_end();
+}
+
 int main(void)
 {
 	test_shared();
@@ -647,6 +683,7 @@ int main(void)
 	test_touched();
 	test_rights();
 	test_restart();
+	test_once();
 	test_slow();
 	test_slow_at_first();
 	test_slow_client();

@@ -47,6 +47,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "feed.h"
@@ -442,7 +443,13 @@ journal_end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
 			caller = MemoryContextSwitchTo(TopTransactionContext);
-			fold_each_resync(write_resync);
+			if (fold_has_resyncs())
+			{
+				/* Looking up feeds, and values that are stored apart (TOAST), want one; those of the commands are gone. */
+				PushActiveSnapshot(GetTransactionSnapshot());
+				fold_each_resync(write_resync);
+				PopActiveSnapshot();
+			}
 			if (event == XACT_EVENT_PRE_COMMIT)
 				fold_ring();
 			MemoryContextSwitchTo(caller);

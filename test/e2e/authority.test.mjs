@@ -144,6 +144,24 @@ describe('authority', () => {
       for (const bridge of [a, b]) assert.equal((await open(bridge, fresh)).welcome.user, '42');
     });
 
+    it('closes at every bridge soon after the commit: told how soon', async (t) => {
+      const took = [];
+      for (let n = 0; n < 10; n++) {
+        const user = `${420 + n}`;
+        const token = await db.token(user, { units: [7] });
+        const both = [await open(a, token), await open(b, token)];
+        const began = performance.now(); // before the statement, and so before its commit
+        await db.write('SELECT livefeed.disconnect($1)', [user]);
+        took.push(...await Promise.all(both.map(async (client) => {
+          await client.close(4403, SOON_MS);
+          return performance.now() - began;
+        })));
+      }
+      took.sort((one, other) => one - other);
+      t.diagnostic(`from disconnect to the close at two bridges: median ${took[took.length / 2].toFixed(1)} ms, slowest ${took.at(-1).toFixed(1)} ms of ${took.length}`);
+      assert.ok(took.at(-1) < SOON_MS, `${took}`);
+    });
+
     it('ends one login session, and no other', async () => {
       const phone = await db.token('44', { units: [7], claims: { sid: 'phone' } });
       const desk = await db.token('44', { units: [7], claims: { sid: 'desk' } });

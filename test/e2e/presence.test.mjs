@@ -1,12 +1,13 @@
-// Who is online: livefeed.sessions as the bridges tell it, and queries that follow it. Not here: what a report does in
-// SQL (sql/presence.sql), when there is one (test/unit/test_presence.c).
+// Who is online: livefeed.sessions as the bridges tell it, and queries that follow it; the bridges themselves, in
+// livefeed.bridges. Not here: what a report does in SQL (sql/presence.sql), when there is one (test/unit/test_presence.c).
 
 import assert from 'node:assert/strict';
+import os from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import { io } from 'socket.io-client';
-import { Bridge } from './lib/bridge.mjs';
+import { Bridge, bridgeRun } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
-import { Cluster } from './lib/cluster.mjs';
+import { Cluster, idOf } from './lib/cluster.mjs';
 import { value } from './lib/example.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { Stream } from './lib/stream.mjs';
@@ -113,6 +114,40 @@ describe('who is online', () => {
     await value(watcher, 'online:unit:6', ['watcher'], 30_000);
     t.diagnostic(`${Date.now() - died} ms after its bridge was killed`);
     await until('its row to be gone', async () => (await db.query(`SELECT FROM livefeed.session WHERE user_id = 'eve'`)).length === 0);
+  });
+
+  it('livefeed.bridges: who each bridge is, how far it has read, who ticks, how many it serves; one that ended is no longer there', async () => {
+    const [early, late] = [await Bridge.start(db), await Bridge.start(db)];
+    const seen = (fits) => until('what the bridges say of themselves', async () => {
+      const all = await db.query('SELECT bridge, host, pid, version, started_at, seen_at, last_id, ticker, sessions, clock_timestamp() AS now FROM livefeed.bridges');
+      const found = [bridge, early, late].map(({ process: { pid } }) => all.find((each) => each.pid === pid));
+      return fits(...found) && found;
+    });
+    const all = await seen((...three) => three.every(Boolean));
+    const [, version] = /^livefeed-bridge (\S+)\n$/.exec((await bridgeRun(['--version'])).stdout);
+    assert.equal(new Set(all.map((each) => each.bridge)).size, 3);
+    for (const each of all) {
+      assert.deepEqual([each.host, each.version], [os.hostname(), version]);
+      assert.ok(each.started_at <= each.seen_at && each.seen_at <= each.now, JSON.stringify(each));
+      assert.ok(each.now - each.seen_at < 30_000, JSON.stringify(each));
+    }
+    assert.ok(all[1].started_at < all[2].started_at);
+
+    assert.deepEqual(all.slice(1).map((each) => each.sessions), [0, 0]);
+    const [ian] = [await enter('ian', [7], { at: late }), await enter('ida', [7], { at: late }), await enter('ilse', [7], { at: early })];
+    await db.write(`INSERT INTO requests (unit_id, title) VALUES (7, 'to be read')`);
+    const head = idOf(await db.head());
+    await seen((...three) => three.every((each, n) => each.last_id >= head && each.seen_at > all[n].seen_at)
+      && three.filter(({ ticker }) => ticker).length === 1 && three[1].sessions === 1 && three[2].sessions === 2);
+    await ian.leave();
+    await seen((one, two, three) => three.sessions === 1);
+
+    await early.stop();
+    await seen((one, two, three) => one && !two && three);
+    await late.kill();
+    // 30 s pass for the dead one; in the long form they do.
+    if (!LONG) await db.query(`UPDATE livefeed.bridge SET seen_at = seen_at - interval '30 s' WHERE pid = $1`, [late.process.pid]);
+    await until('the dead one to be gone', async () => (await db.query('SELECT FROM livefeed.bridges WHERE pid = $1', [late.process.pid])).length === 0, 45_000);
   });
 
   it('a bridge that was taken for dead, or whose database crashed, tells of its sessions again', async () => {

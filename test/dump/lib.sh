@@ -14,8 +14,9 @@ create() { # NAME
     databases+=("$1")
 }
 
+# Not by -c: before 15 psql printed the last result alone.
 sql() { # DATABASE SQL
-    psql -XqAt -v ON_ERROR_STOP=1 -d "$1" -c "$2"
+    psql -XqAt -v ON_ERROR_STOP=1 -d "$1" <<<"$2"
 }
 
 is() { # WHAT GOT EXPECTED

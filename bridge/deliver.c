@@ -11,7 +11,8 @@
  * Rights. A unit's or user's channel of a watched table is kept true by judging it again when token or definitions change; for row
  * and whole-feed channels and declared feeds each session is asked for each event. Who holds a row channel and may not see this
  * event of the row has lost the row: `unsubscribed`, and none of the event. A subscription in replay is sent nothing here (the
- * history has the event), but it, too, ends with the row.
+ * history has the event), but it, too, ends with the row. What is of a row's children does not say whose the row is: so where a resync
+ * stands for events that nobody saw, those who follow a row are asked for again before they are sent any more (recheck.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -300,16 +301,26 @@ static void resync_channel(struct channel *channel, void *arg)
 	frame_unref(frame);
 }
 
+/* Behind all of the resync's frames: of a merged session this stops them all. */
+static void recheck_channel(struct channel *channel, void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < channel->n; i++)
+		subscription_recheck_row(channel->subscriptions[i]);
+}
+
 static void deliver_resync(struct hub *hub, const struct event *event)
 {
 	char reason[RESYNC_REASON_MAX_BYTES];
 	resync_reason(event, reason);
+	row_wait_doubt_all(hub);
 	struct resync resync = {hub, event, reason, false};
 	route_each(hub->route, event->feed, resync_channel, &resync);
 	if (event->parent_feed.bytes != NULL && !text_equal(event->parent_feed, event->feed)) {
 		resync.rows_only = true;
 		route_each(hub->route, event->parent_feed, resync_channel, &resync);
 	}
+	route_each(hub->route, event->feed, recheck_channel, NULL);
 }
 
 static void lose_channel(struct channel *channel, void *arg)
@@ -317,6 +328,21 @@ static void lose_channel(struct channel *channel, void *arg)
 	const struct resync *resync = arg;
 	if (feed_is_lossy(catalog_feed(resync->hub->catalog, channel->feed), channel->scope))
 		resync_channel(channel, arg);
+}
+
+static void recheck_lossy(struct channel *channel, void *arg)
+{
+	const struct resync *resync = arg;
+	if (feed_is_lossy(catalog_feed(resync->hub->catalog, channel->feed), channel->scope))
+		recheck_channel(channel, arg);
+}
+
+static void deliver_lost(struct hub *hub, const struct event *event)
+{
+	struct resync resync = {hub, event, "transient_lost", false};
+	row_wait_doubt_all(hub);
+	route_each(hub->route, (struct text){NULL, 0}, lose_channel, &resync);
+	route_each(hub->route, (struct text){NULL, 0}, recheck_lossy, &resync);
 }
 
 /* ---- one event */
@@ -332,9 +358,8 @@ bool feed_is_latest_only(const struct hub *hub, const struct event *event)
 void hub_deliver(struct hub *hub, const struct event *event)
 {
 	if (event->flags & EVENT_CONTROL) {
-		struct resync resync = {hub, event, "transient_lost", false};
 		if (event_is_transient_lost(event))
-			route_each(hub->route, (struct text){NULL, 0}, lose_channel, &resync);
+			deliver_lost(hub, event);
 		return;
 	}
 	if (event->flags & EVENT_RESYNC) {

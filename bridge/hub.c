@@ -225,8 +225,7 @@ static void restart_channel(struct channel *channel, void *arg)
 			replay_drop(subscription);
 		if (channel->result == NULL)
 			session_send(subscription->session, frame);
-		else if (channel->scope == SCOPE_ROW && !subscription->by_role && !replay_hold(subscription))
-			session_shut(subscription->session, CLOSE_INTERNAL, "out of memory"); /* the row may not be its any more */
+		subscription_recheck_row(subscription);
 	}
 	frame_unref(frame);
 }
@@ -238,6 +237,7 @@ void hub_restart(struct hub *hub, const char *epoch, int64_t head, const char *r
 	hub->restarts++;
 	hub->authority_known = false; /* control events may have been missed */
 	calls_restart(hub);
+	row_wait_doubt_all(hub);
 	page_forget(hub, true);
 	for (struct session *session = hub->sessions; session != NULL; session = session->next)
 		if (session->transport->merged)

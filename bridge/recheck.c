@@ -1,5 +1,6 @@
 /*
- * recheck.c - rights that have to be judged again: the session brought another token, or definitions changed.
+ * recheck.c - rights that have to be judged again: the session brought another token, definitions changed, or events that may have
+ * taken rows away were not seen one by one (a new history, a resync).
  *
  * What the token alone decides is judged at once. A row channel's right is the row's to give, so it is asked for again;
  * until the answer the subscription is held: it counts as a replay that stands still, nothing reaches it, and nothing is lost,
@@ -86,6 +87,19 @@ void session_recheck(struct session *session, bool definitions)
 		next = subscription->next;
 		judge_again(subscription, definitions);
 	}
+}
+
+void subscription_recheck_row(struct subscription *subscription)
+{
+	struct replay *replay = subscription->replay;
+	if (subscription->channel->scope != SCOPE_ROW || subscription->by_role)
+		return;
+	if (replay != NULL && replay->recheck != NULL) {
+		replay->recheck->replay = NULL; /* its answer may be older */
+		replay->recheck = NULL;
+		replay_move(subscription->session->hub, replay, REPLAY_HELD);
+	}
+	hold(subscription);
 }
 
 static bool ask(struct hub *hub, struct replay *replay)

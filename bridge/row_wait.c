@@ -33,6 +33,13 @@ void row_wait_end(struct request *attempt)
 		attempt->row_next->row_prev = attempt->row_prev;
 }
 
+void row_wait_doubt_all(struct hub *hub)
+{
+	for (size_t i = 0; i < ROW_WAITER_BUCKETS; i++)
+		for (struct request *attempt = hub->row_waiters[i]; attempt != NULL; attempt = attempt->row_next)
+			attempt->row_doubt = true;
+}
+
 void row_wait_doubt(struct hub *hub, const struct event *event, const struct feed *feed)
 {
 	uint64_t hash = channel_hash(event->feed, SCOPE_ROW, event->key);

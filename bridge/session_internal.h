@@ -506,6 +506,8 @@ void row_wait_begin(struct request *attempt, uint64_t row_hash);
 void row_wait_end(struct request *attempt);
 /* Attempts whose row this event takes away are asked for again. feed: its definition; NULL: there is none. */
 void row_wait_doubt(struct hub *hub, const struct event *event, const struct feed *feed);
+/* All are: events were not seen one by one. */
+void row_wait_doubt_all(struct hub *hub);
 
 /* ---- deferred.c */
 /* Copies the message behind the attempt. since: of a subscribe; NULL: none. */
@@ -546,6 +548,8 @@ void call_free(struct hub *hub, struct call *call);
 uint32_t feed_rules(const struct feed *feed);
 /* The principal (or, if definitions is set, a definition) changed: ends what is no longer covered. */
 void session_recheck(struct session *session, bool definitions);
+/* Of a row's channel: events that may have taken the row away were not seen one by one. Until it is known, nothing is sent. */
+void subscription_recheck_row(struct subscription *subscription);
 void recheck_pump(struct hub *hub);
 void recheck_answer(struct hub *hub, struct request *request, enum row_status status, const struct row_access *row);
 

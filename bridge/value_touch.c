@@ -63,6 +63,14 @@ static void end_rights(struct hub *hub, struct value_query *query, const struct 
 	}
 }
 
+/* Events of the rows were folded: any of them may be another's now. */
+static void doubt_rights(struct value_query *query)
+{
+	for (struct value *value = query->values; value != NULL; value = value->next)
+		for (uint32_t i = 0; i < value->channel->n; i++)
+			subscription_recheck_row(value->channel->subscriptions[i]);
+}
+
 static void touch_row(struct hub *hub, struct value_query *query, const struct event *event)
 {
 	struct text access_feed = text_of(query->query->access_feed);
@@ -108,8 +116,11 @@ void values_event(struct hub *hub, const struct event *event)
 		next = query->next; /* it goes with its last subscription */
 		if (query_reads(query->query, event->feed, hash))
 			touch(hub, query, event, feed);
-		if (query->query->scope == SCOPE_ROW && event->key.bytes != NULL &&
-		    text_equal(event->feed, text_of(query->query->access_feed)))
+		if (query->query->scope != SCOPE_ROW || !text_equal(event->feed, text_of(query->query->access_feed)))
+			continue;
+		if (event->flags & EVENT_RESYNC)
+			doubt_rights(query);
+		else if (event->key.bytes != NULL)
 			end_rights(hub, query, event, feed);
 	}
 }

@@ -100,6 +100,21 @@ describe('children of a row', () => {
     await db.write(`UPDATE cards SET team = 'red' WHERE id = 5`);
   });
 
+  it('end with the right to the parent, too, where the event that takes it was folded', async () => {
+    const [alice, olga] = [await as('alice', member), await as('olga', member)];
+    await alice.subscribe('cards:row:5');
+    await olga.subscribe('cards:row:5');
+    await db.write(`BEGIN; SET LOCAL livefeed.max_events_per_transaction = 1; UPDATE cards SET title = 'x' WHERE id = 7;
+      UPDATE cards SET team = 'blue' WHERE id = 5; COMMIT`);
+    await db.write(`INSERT INTO comments VALUES (12, 5, 'carl', 'no longer hers')`);
+    assert.equal((await alice.next('resync')).reason, 'folded');
+    assert.equal((await alice.next('unsubscribed')).reason, 'forbidden');
+    assert.equal((await olga.next({ type: 'comment.created' })).data.id, 12, 'who still has it goes on');
+    await alice.caughtUp(db);
+    assert.deepEqual(told(alice), []);
+    await db.write(`UPDATE cards SET team = 'red' WHERE id = 5`);
+  });
+
   it('come in replays, from memory and from the log', async () => {
     const since = await db.head();
     await db.write(`INSERT INTO comments VALUES (20, 5, 'carl', 'a'), (21, 6, 'carl', 'b')`);

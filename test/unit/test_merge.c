@@ -500,6 +500,36 @@ static void test_at_random(unsigned seed)
 	world_end();
 }
 
+/* Rights to rows are asked for again then, and all wait for that: but not before each channel was told. */
+static void test_resync(void)
+{
+	static const char *const channels[] = {"orders:row:1", "orders:unit:7", "orders:row:2", "orders:user:42",
+	                                       "orders:row:3", "orders:row:4",  "orders:row:5"};
+	struct client a;
+	struct text users[] = {text("42")};
+	begin_merged();
+	for (size_t i = 0; i < 4; i++)
+		world.rows[world.n_rows++] = (struct row){"orders", &"1\0002\0003\0004"[2 * i], ROW_FOUND, "7", "42"};
+	enter_merged(&a, "\"units\":[7]");
+	for (size_t i = 0; i < 7; i++)
+		subscribe(&a, channels[i]);
+	pump();
+	is_int(skip(&a), 7, "seven channels of a feed");
+	emit(.id = 101, .flags = EVENT_RESYNC, .feed = text("orders"), .body = text("folded"));
+	emit(.id = 102, ORDER);
+	pump();
+	int n = 0;
+	const char *frame;
+	while ((frame = next(&a)) != NULL && strstr(frame, "\"type\":\"resync\"") != NULL)
+		n++;
+	is_int(n, 7, "a resync for each");
+	ok(frame != NULL && strstr(frame, "\"id\":102,\"channels\":[" ORDER_CHANNELS "]") != NULL, "then they go on");
+	ok(next(&a) == NULL && metrics.replays == 0, "live");
+	is_int(session_covered(a.session, 0), 102, "and covered");
+	leave(&a);
+	world_end();
+}
+
 int main(void)
 {
 	test_order();
@@ -508,6 +538,7 @@ int main(void)
 	test_restart();
 	test_lost();
 	test_no_subscription();
+	test_resync();
 	for (unsigned seed = 1; seed <= 5; seed++)
 		test_at_random(seed);
 	return tap_done();

@@ -1,6 +1,6 @@
 /*
  * test_restart.c - what was on its way when the history began anew, or when the log lost what a replay needs: values whose
- * result is ahead of the stream, snapshots, results of commands. Nobody waits for ever, and nothing of the old history counts in
+ * result is ahead of the stream, snapshots, rights to rows, results of commands. Nobody waits for ever, and nothing of the old history counts in
  * the new. Does not test what live subscriptions are told (test_deliver.c).
  */
 #include "snapshot_fixture.h"
@@ -160,6 +160,81 @@ static void test_snapshot_pruned(void)
 	world_end();
 }
 
+/* ---- rows */
+
+#define OF_ROW .flags = USUAL_FLAGS, .feed = text("orders"), .key = text("5")
+#define LOST "{\"type\":\"unsubscribed\",\"channel\":\"orders:row:5\",\"reason\":\"forbidden\"}"
+
+static void enter_row(struct client *client)
+{
+	begin();
+	world.rows[world.n_rows++] = (struct row){"orders", "5", ROW_FOUND, "7", NULL};
+	enter(client, "42", "\"units\":[7]");
+	subscribe(client, "orders:row:5");
+	pump();
+	skip(client);
+}
+
+static void test_row_lost(void)
+{
+	struct client a;
+	enter_row(&a);
+	world.rows[0].unit = "8";
+	begin_anew(200);
+	emit(.id = 201, OF_CHILD, .tick = 1, .xid = 1);
+	pump();
+	ok(strstr(next(&a), "\"type\":\"resync\"") != NULL, "who follows a row is told that the history began anew");
+	is_str(next(&a), LOST, "a row that was another's by then is lost, before anything of its children is sent");
+	ok(next(&a) == NULL, "which is not");
+	leave(&a);
+	world_end();
+}
+
+static void test_row_kept(void)
+{
+	struct client a;
+	enter_row(&a);
+	begin_anew(200);
+	emit(.id = 201, OF_CHILD, .tick = 1, .xid = 1);
+	pump();
+	skip(&a);
+	emit(.id = 202, OF_ROW, .unit = text("7"), .tick = 2, .xid = 2);
+	ok(has_event(&a, 202) && metrics.replays == 0, "a row that is still its own goes on");
+	leave(&a);
+	world_end();
+}
+
+/* Events were folded into one resync: among them may be that which takes a row away. */
+static void test_row_folded(void)
+{
+	struct client a, b;
+	enter_row(&a);
+	enter(&b, "43", "\"units\":[7]");
+	emit(.id = 101, .flags = EVENT_RESYNC, .feed = text("orders"), .body = text("folded"), .tick = 1, .xid = 1);
+	emit(.id = 102, OF_CHILD, .tick = 2, .xid = 2);
+	pump();
+	ok(strstr(next(&a), "\"type\":\"resync\"") != NULL && has_event(&a, 102) && next(&a) == NULL,
+	   "events were folded: told, and what it still may have comes");
+	world.at_once = false;
+	subscribe(&b, "orders:row:5");
+	world.rows[0].unit = "8";
+	emit(.id = 103, .flags = EVENT_RESYNC, .feed = text("orders"), .body = text("folded"), .tick = 3, .xid = 3);
+	emit(.id = 104, OF_CHILD, .tick = 4, .xid = 4);
+	pump();
+	world.rows[0].unit = "7"; /* the answer to b is older than the resync */
+	answer_next();
+	world.rows[0].unit = "8";
+	answer_all();
+	pump();
+	ok(strstr(next(&a), "\"type\":\"resync\"") != NULL, "told again");
+	is_str(next(&a), LOST, "a row that was another's by then is lost");
+	ok(next(&a) == NULL, "and nothing of its children is sent");
+	ok(strstr(next(&b), "\"code\":\"forbidden\"") != NULL, "nor is who asked for it just before given it");
+	leave(&a);
+	leave(&b);
+	world_end();
+}
+
 /* ---- commands */
 
 static void do_write(const struct ask *ask, struct call_answer *answer)
@@ -223,6 +298,9 @@ int main(void)
 	test_snapshot_ahead();
 	test_snapshot_log();
 	test_snapshot_pruned();
+	test_row_lost();
+	test_row_kept();
+	test_row_folded();
 	test_result_shown();
 	test_result_held();
 	return tap_done();

@@ -378,6 +378,16 @@ void session_release_held(struct session *session)
 		drop_held(session);
 }
 
+/* Not to be held either; its answer names it all the same. */
+static void refuse_unread(struct session *session, const char *text, size_t len)
+{
+	const char *error;
+	char *ref = NULL;
+	message_free(message_parse(text, len, &error, &ref));
+	refuse_rate(session, ref);
+	free(ref);
+}
+
 void session_receive(struct session *session, const char *text, size_t len)
 {
 	if (session->state >= SESSION_CLOSING)
@@ -389,7 +399,7 @@ void session_receive(struct session *session, const char *text, size_t len)
 	else if (within_rate)
 		hold(session, text, len);
 	else
-		refuse_rate(session, NULL);
+		refuse_unread(session, text, len);
 }
 
 void session_close(struct session *session, enum close_code code, const char *reason)

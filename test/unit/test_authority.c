@@ -169,7 +169,7 @@ static void test_unavailable(void)
 
 static void test_held_messages(void)
 {
-	struct client a, b, c;
+	struct client a, b, c, d;
 	char message[70000];
 	begin(false);
 	join(&a);
@@ -205,6 +205,18 @@ static void test_held_messages(void)
 	ok(is_error(&c, "rate_limited"), "and that is told");
 	leave(&c);
 	is_int(world.hub->held_bytes, 0, "nothing is left of them");
+
+	world.limits.rate_per_s = 2;
+	hub_set_limits(world.hub, &world.limits);
+	join(&d);
+	authenticate(&d, "8", "");
+	for (int i = 0; i < 10; i++) /* rate + max_subscriptions */
+		send_text(&d, "{\"type\":\"ping\"}");
+	ok(next(&d) == NULL, "within the rate they wait");
+	send_text(&d, "{\"type\":\"ping\",\"ref\":11}");
+	ok(strstr(next(&d), "\"ref\":11,\"code\":\"rate_limited\"") != NULL,
+	   "beyond it each is answered, by its ref: a stream counts the answers to its channels");
+	leave(&d);
 	world_end();
 }
 

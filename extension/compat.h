@@ -11,8 +11,11 @@
 
 #include "postgres.h"
 
+#include "access/amapi.h"
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "access/xlog.h"
+#include "catalog/pg_am.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -20,6 +23,7 @@
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 
 #if PG_VERSION_NUM < 130000
 #error "livefeed needs PostgreSQL 13 or later"
@@ -47,6 +51,20 @@
 #define compat_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
+
+/*
+ * Which of the operator family's operators is equality; InvalidStrategy where
+ * nobody knows. Until 18 unique indexes were btrees; WITHOUT OVERLAPS makes others.
+ */
+static inline StrategyNumber
+compat_equality_strategy(Relation index, int column)
+{
+#if PG_VERSION_NUM >= 180000
+	return IndexAmTranslateCompareType(COMPARE_EQ, index->rd_rel->relam, index->rd_opfamily[column], true);
+#else
+	return index->rd_rel->relam == BTREE_AM_OID ? BTEqualStrategyNumber : InvalidStrategy;
+#endif
+}
 
 /* pg_noreturn stands before the type, and took the place of pg_attribute_noreturn() in 18. */
 #ifndef pg_noreturn

@@ -14,10 +14,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
@@ -28,14 +26,13 @@
 #include "compat.h"
 #include "duplicate.h"
 
-/* Is that index a btree over just these columns, unique, without a condition? */
+/* Is that index one over just these columns, unique, without a condition? */
 static bool
 covers(Relation index, const AttrNumber *columns, int ncolumns)
 {
 	Form_pg_index form = index->rd_index;
 
 	if (!form->indisunique || !form->indisvalid || form->indnkeyatts != ncolumns ||
-		index->rd_rel->relam != BTREE_AM_OID ||
 		RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
 		return false;
 	for (int i = 0; i < ncolumns; i++)
@@ -44,7 +41,7 @@ covers(Relation index, const AttrNumber *columns, int ncolumns)
 
 		for (int j = 0; j < ncolumns; j++)
 			found = found || form->indkey.values[i] == columns[j];
-		if (!found)
+		if (!found || compat_equality_strategy(index, i) == InvalidStrategy)
 			return false;
 	}
 	return true;
@@ -87,10 +84,11 @@ duplicate_is_held(Relation relation, Oid oid, TupleTableSlot *row)
 	for (int i = 0; i < nkeys && !null; i++)
 	{
 		Oid			type = index->rd_opcintype[i];
-		Oid			equal = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+		StrategyNumber strategy = compat_equality_strategy(index, i);
+		Oid			equal = get_opfamily_member(index->rd_opfamily[i], type, type, strategy);
 		Datum		value = slot_getattr(row, index->rd_index->indkey.values[i], &null);
 
-		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, strategy, type,
 							   index->rd_indcollation[i], get_opcode(equal), value);
 	}
 	if (!null)

@@ -119,6 +119,32 @@ SET search_path = definition;
 DROP TABLE renamed;
 SELECT count(*) FROM livefeed.watches WHERE feed = 'second';
 
+-- Since 18: virtual generated columns, which a trigger does not see.
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int < 180000 THEN
+		RETURN;
+	END IF;
+	EXECUTE 'CREATE TABLE computed (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) VIRTUAL)';
+	BEGIN
+		PERFORM livefeed.watch('computed');
+		ASSERT false, 'a virtual column was watched';
+	EXCEPTION WHEN feature_not_supported THEN
+		NULL;
+	END;
+	BEGIN
+		PERFORM livefeed.watch('computed', columns => '{twice}');
+		ASSERT false, 'a virtual column was named';
+	EXCEPTION WHEN feature_not_supported THEN
+		NULL;
+	END;
+	PERFORM livefeed.watch('computed', except_columns => '{twice}');
+	INSERT INTO computed VALUES (1, 5);
+	ASSERT (SELECT convert_from(frame, 'UTF8')::json ->> 'data' FROM livefeed.log WHERE feed = 'computed') = '{"id":1,"n":5}', 'not its data';
+	DROP TABLE computed;
+END;
+$$;
+
 -- Settings.
 SELECT name, setting, unit, context, vartype FROM pg_settings WHERE name LIKE 'livefeed.%' ORDER BY name;
 SET livefeed.notify = 'sometimes';

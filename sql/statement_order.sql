@@ -91,5 +91,27 @@ INSERT INTO seats VALUES (2, 'd');
 COMMIT;
 TABLE said;
 
+-- What only some versions have. Since 18, keys WITHOUT OVERLAPS are GiST indexes.
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int < 180000 THEN
+		RETURN;
+	END IF;
+	EXECUTE 'CREATE TABLE stays (room int4range, stay daterange, guest text, PRIMARY KEY (room, stay WITHOUT OVERLAPS) DEFERRABLE INITIALLY DEFERRED)';
+	PERFORM livefeed.watch('stays');
+	INSERT INTO stays VALUES ('[1,2)', '[2020-01-01,2020-01-08)', 'a');
+	COMMIT;
+	INSERT INTO stays VALUES ('[1,2)', '[2020-01-01,2020-01-08)', 'b');
+	DELETE FROM stays WHERE guest = 'a';
+	COMMIT;
+	ASSERT (SELECT said FROM said WHERE key IS NULL) LIKE 'resync %', 'no resync for a key that two rows held';
+	UPDATE stays SET stay = '[2020-01-01,2020-01-09)';
+	INSERT INTO stays VALUES ('[1,2)', '[2020-01-01,2020-01-08)', 'c');
+	DELETE FROM stays WHERE guest = 'b';
+	COMMIT;
+	ASSERT (SELECT count(*) FROM said WHERE key IS NULL) = 0, 'a resync for two keys that overlap';
+END;
+$$;
+
 SET client_min_messages = warning;
 DROP SCHEMA statement_order CASCADE;

@@ -8,7 +8,7 @@ import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
 import { COMMANDS } from './lib/commands.mjs';
 import { follow, liveClient } from './lib/livefeed.mjs';
-import { metric } from './lib/metrics.mjs';
+import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -36,6 +36,7 @@ describe('livefeed-client', () => {
     for (const client of clients) client.close();
     clients = [];
     await db.write('DELETE FROM requests; DELETE FROM places');
+    await settled(bridge, db);
   });
   after(async () => {
     await bridge?.stop();

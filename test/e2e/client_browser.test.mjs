@@ -10,7 +10,7 @@ import { Cluster, ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { browse } from './lib/browser.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { metric } from './lib/metrics.mjs';
+import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { DEADLINE_MS, until } from './lib/wait.mjs';
 
@@ -80,6 +80,7 @@ describe('livefeed-client in Chromium', () => {
     await Promise.all(contexts.map((context) => context.close()));
     contexts = [];
     await db.write('DELETE FROM requests');
+    await settled(bridge, db);
   });
   after(async () => {
     await browser?.close();

@@ -6,7 +6,7 @@ import WebSocket from 'ws';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { metric } from './lib/metrics.mjs';
+import { metric, settled } from './lib/metrics.mjs';
 import { Application } from './lib/package.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -32,6 +32,7 @@ describe('with frameworks', () => {
   afterEach(async () => {
     live?.close();
     await db.write('DELETE FROM requests');
+    await settled(bridge, db);
   });
   after(async () => {
     await bridge?.stop();

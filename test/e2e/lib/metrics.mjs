@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
+import { idOf } from './cluster.mjs';
 import { DEADLINE_MS, SLOW, until, within } from './wait.mjs';
 
 const READER = `
@@ -43,4 +44,10 @@ export async function calm(bridge) {
     await pause(250);
     return await used() - before < 0.1 * SLOW;
   });
+}
+
+/** Waits until the bridge has read all that is committed: who subscribes from now on is told nothing of it. */
+export async function settled(bridge, database) {
+  const head = idOf(await database.head());
+  await until(`the bridge to have read up to ${head}`, async () => await metric(bridge, 'livefeed_tail_id') >= head);
 }

@@ -6,7 +6,7 @@ import { Cluster } from './cluster.mjs';
 import { Bridge } from './bridge.mjs';
 import { COMMANDS } from './commands.mjs';
 import { follow, liveClient } from './livefeed.mjs';
-import { metric } from './metrics.mjs';
+import { metric, settled } from './metrics.mjs';
 import { Proxy } from './proxy.mjs';
 import { DEADLINE_MS, until } from './wait.mjs';
 
@@ -46,6 +46,7 @@ export function scene() {
     here.clients = [];
     Object.assign(here.proxy, { upgrades: true, streams: true, requests: [] });
     await here.db.write('DELETE FROM requests; DELETE FROM orders');
+    await settled(here.bridge, here.db);
   });
   after(async () => {
     await here.proxy?.stop();

@@ -4,7 +4,7 @@
  *
  * json-c alone takes more than JSON and tells less than is there: it cuts a name at \u0000, takes single quotes,
  * NaN and comments, keeps the last of two equal names and stops at a NUL byte. What passes json_check is RFC 8259 and
- * means the same to every reader; only then is it parsed (message.c).
+ * means the same to every reader; only then is it parsed (message_tree.h).
  */
 #ifndef LIVEFEED_JSONTEXT_H
 #define LIVEFEED_JSONTEXT_H

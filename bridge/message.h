@@ -1,6 +1,6 @@
 /*
- * message.h - the only room that knows JSON: client messages in, control
- * messages out, and the JSON parts of tokens and key sets for access.c.
+ * message.h - the only room that knows JSON: client messages in (message.c), control messages out (message_out.c), and the JSON of
+ * tokens and key sets for access.c (message_token.c).
  *
  * Everything is parsed strictly: UTF-8, depth 32 at most, no NUL (raw or
  * as \u0000), no trailing bytes, no doubled names, no single quotes, NaN or comments (jsontext.h).

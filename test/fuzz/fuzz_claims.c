@@ -1,5 +1,5 @@
 /*
- * fuzz_claims.c - a token's header and payload, behind the signature (message.c), with claims found by name and by JSON
+ * fuzz_claims.c - a token's header and payload, behind the signature (message_token.c), with claims found by name and by JSON
  * pointer.
  *
  * Input: three lines with the names of the claims of user, units and roles, then the JSON. What is taken from it is in

@@ -37,7 +37,7 @@ static void test_names(void)
 	is_int(metrics_status(418), METRIC_STATUS_OTHER, "another");
 }
 
-/* The reasons as access.c, access_keys.c, message.c and session.c word them. */
+/* The reasons as access.c, access_keys.c, message_token.c and session.c word them. */
 static void test_reasons(void)
 {
 	static const struct {

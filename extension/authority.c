@@ -16,9 +16,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -30,12 +28,12 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
 #include "journal.h"
 #include "livefeed.h"
+#include "own_row.h"
 #include "scope.h"
 #include "text.h"
 
@@ -123,26 +121,18 @@ livefeed_revoke(PG_FUNCTION_ARGS)
 
 /* ---------- the authorizer ---------- */
 
-/* What livefeed.authorizer says; false: there is none. The rights of whoever asks do not matter. */
+/* What livefeed.authorizer says; false: there is none. */
 static bool
 read_authorizer(char **schema, char **name, char **owner)
 {
-	Relation	relation = table_open(livefeed_relation("authorizer"), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	row = systable_getnext(scan);
-	bool		isnull;
+	OwnRow		row;
 
-	if (HeapTupleIsValid(row))
-	{
-		TupleDesc	desc = RelationGetDescr(relation);
-
-		*schema = TextDatumGetCString(heap_getattr(row, AUTHORIZER_SCHEMA, desc, &isnull));
-		*name = TextDatumGetCString(heap_getattr(row, AUTHORIZER_NAME, desc, &isnull));
-		*owner = TextDatumGetCString(heap_getattr(row, AUTHORIZER_OWNER, desc, &isnull));
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return HeapTupleIsValid(row);
+	if (!own_row_get(livefeed_relation("authorizer"), NULL, &row))
+		return false;
+	*schema = own_row_text(&row, AUTHORIZER_SCHEMA);
+	*name = own_row_text(&row, AUTHORIZER_NAME);
+	*owner = own_row_text(&row, AUTHORIZER_OWNER);
+	return true;
 }
 
 /*

@@ -13,11 +13,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/skey.h"
-#include "access/stratnum.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -28,9 +24,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
@@ -39,6 +33,7 @@
 #include "feed.h"
 #include "journal.h"
 #include "livefeed.h"
+#include "own_row.h"
 #include "watch.h"
 
 PG_FUNCTION_INFO_V1(livefeed_expose_function);
@@ -70,15 +65,6 @@ enum
 
 /* ---------- what is exposed ---------- */
 
-static char *
-column_text(HeapTuple row, TupleDesc desc, int column)
-{
-	bool		isnull;
-	Datum		value = heap_getattr(row, column, desc, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 /* A query takes a scope's value, unless it is of all; a command takes its arguments. */
 static void
 set_arguments(FunctionName *function, const char *kind, const char *scope)
@@ -93,35 +79,18 @@ find_exposure(const char *name, Exposure *exposure)
 {
 	Oid			schema = get_namespace_oid(LIVEFEED_SCHEMA, true);
 	Oid			table = OidIsValid(schema) ? get_relname_relid("exposed", schema) : InvalidOid;
-	Relation	relation;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	row;
-	bool		found;
+	OwnRow		row;
 
-	if (!OidIsValid(table))
+	if (!OidIsValid(table) || !own_row_get(table, name, &row))
 		return false;
-	relation = table_open(table, AccessShareLock);
-	/* They are few: no index. */
-	ScanKeyInit(&key, EXPOSED_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(relation, InvalidOid, false, NULL, 1, &key);
-	row = systable_getnext(scan);
-	found = HeapTupleIsValid(row);
-	if (found)
-	{
-		TupleDesc	desc = RelationGetDescr(relation);
-
-		exposure->name = column_text(row, desc, EXPOSED_NAME);
-		exposure->kind = column_text(row, desc, EXPOSED_KIND);
-		exposure->scope = column_text(row, desc, EXPOSED_SCOPE);
-		exposure->function.schema = column_text(row, desc, EXPOSED_SCHEMA);
-		exposure->function.name = column_text(row, desc, EXPOSED_FUNCTION);
-		exposure->function.owner = column_text(row, desc, EXPOSED_OWNER);
-		set_arguments(&exposure->function, exposure->kind, exposure->scope);
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return found;
+	exposure->name = own_row_text(&row, EXPOSED_NAME);
+	exposure->kind = own_row_text(&row, EXPOSED_KIND);
+	exposure->scope = own_row_text(&row, EXPOSED_SCOPE);
+	exposure->function.schema = own_row_text(&row, EXPOSED_SCHEMA);
+	exposure->function.name = own_row_text(&row, EXPOSED_FUNCTION);
+	exposure->function.owner = own_row_text(&row, EXPOSED_OWNER);
+	set_arguments(&exposure->function, exposure->kind, exposure->scope);
+	return true;
 }
 
 void

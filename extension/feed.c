@@ -8,17 +8,9 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/skey.h"
-#include "access/stratnum.h"
-#include "access/table.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
-
 #include "feed.h"
 #include "livefeed.h"
+#include "own_row.h"
 #include "watch.h"
 
 /* The first columns of livefeed.declared (feeds.sql). */
@@ -34,28 +26,14 @@ enum
 bool
 feed_get_declared(const char *feed, DeclaredFeed *it)
 {
-	/* Feeds are few: no index. The rights of whoever asks do not matter. */
-	Relation	declared = table_open(livefeed_relation("declared"), AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(declared);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-	bool		isnull;
-	bool		found;
+	OwnRow		row;
 
-	ScanKeyInit(&key, DECLARED_FEED, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(feed));
-	scan = systable_beginscan(declared, InvalidOid, false, NULL, 1, &key);
-	row = systable_getnext(scan);
-	found = HeapTupleIsValid(row);
-	if (found)
-	{
-		it->entity = TextDatumGetCString(heap_getattr(row, DECLARED_ENTITY, desc, &isnull));
-		it->retain = DatumGetBool(heap_getattr(row, DECLARED_RETAIN, desc, &isnull));
-		it->durable = DatumGetBool(heap_getattr(row, DECLARED_DURABLE, desc, &isnull));
-	}
-	systable_endscan(scan);
-	table_close(declared, AccessShareLock);
-	return found;
+	if (!own_row_get(livefeed_relation("declared"), feed, &row))
+		return false;
+	it->entity = own_row_text(&row, DECLARED_ENTITY);
+	it->retain = own_row_bool(&row, DECLARED_RETAIN);
+	it->durable = own_row_bool(&row, DECLARED_DURABLE);
+	return true;
 }
 
 bool

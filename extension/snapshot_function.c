@@ -13,11 +13,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/skey.h"
-#include "access/stratnum.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_proc.h"
@@ -27,16 +22,15 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "compat.h"
 #include "expose.h"
 #include "feed.h"
 #include "journal.h"
 #include "livefeed.h"
+#include "own_row.h"
 #include "render.h"
 #include "snapshot_function.h"
 #include "watch.h"
@@ -52,40 +46,19 @@ enum
 	EXPOSED_OWNER,
 };
 
-static char *
-column_text(HeapTuple row, TupleDesc desc, int column)
-{
-	bool		isnull;
-
-	return TextDatumGetCString(heap_getattr(row, column, desc, &isnull));
-}
-
 bool
 snapshot_function_get(const char *feed, FunctionName *function)
 {
-	/* They are few: no index. The rights of whoever asks do not matter. */
-	Relation	relation = table_open(livefeed_relation("exposed_snapshot"), AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(relation);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-	bool		found;
+	OwnRow		row;
 
-	ScanKeyInit(&key, EXPOSED_FEED, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(feed));
-	scan = systable_beginscan(relation, InvalidOid, false, NULL, 1, &key);
-	row = systable_getnext(scan);
-	found = HeapTupleIsValid(row);
-	if (found)
-	{
-		function->schema = column_text(row, desc, EXPOSED_SCHEMA);
-		function->name = column_text(row, desc, EXPOSED_FUNCTION);
-		function->owner = column_text(row, desc, EXPOSED_OWNER);
-		function->nargs = 2;
-		function->argument = TEXTOID;
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return found;
+	if (!own_row_get(livefeed_relation("exposed_snapshot"), feed, &row))
+		return false;
+	function->schema = own_row_text(&row, EXPOSED_SCHEMA);
+	function->name = own_row_text(&row, EXPOSED_FUNCTION);
+	function->owner = own_row_text(&row, EXPOSED_OWNER);
+	function->nargs = 2;
+	function->argument = TEXTOID;
+	return true;
 }
 
 static void

@@ -190,6 +190,15 @@ describe('behind nginx', () => {
     });
   }
 
+  it('documented: a page of the same host and port gets in, one of another port does not', async () => {
+    const { origin } = nginx.ports.documented;
+    const same = await Client.open(nginx.ports.documented, { token, headers: { Origin: origin } });
+    assert.equal(same.welcome.user, '1');
+    await same.leave();
+    const other = await Client.open(nginx.ports.documented, { token, headers: { Origin: nginx.ports.plain.origin } });
+    assert.equal(other.refused, 403);
+  });
+
   it('documented: Socket.IO moves from polling to a WebSocket, and is cut off by nginx\'s end, without a loss', async () => {
     const writer = (async () => { for (let n = 0; n < 40; n++) await insert(); })();
     const client = await socketio('documented', 'upgrade');

@@ -120,6 +120,9 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	struct client *client = user;
 	int status;
 	switch (reason) {
+	case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: /* the one that shows us its context */
+		server->tls = user;
+		return 0;
 	case LWS_CALLBACK_WSI_CREATE:
 		server->connections++;
 		return 0;
@@ -432,12 +435,14 @@ struct server *server_new(const struct server_settings *settings)
 
 void server_configure(struct server *server, const struct config *config)
 {
+	char *error = NULL;
 	server->settings.config = config;
 	set_gates(server);
-	if (config->tls_cert &&
-	    lws_tls_cert_updated(server->context, config->tls_cert, config->tls_key, NULL, 0, NULL, 0)) {
-		log_error("--tls-cert and --tls-key cannot be used; the old certificate stays");
+	/* Not libwebsockets' own way, which knows no other files than those of its start, and does not tell what became of it. */
+	if (config->tls_cert && server->tls && !tls_renew(server->tls, config->tls_cert, config->tls_key, &error)) {
+		log_error("the old certificate stays: %s", error ? error : "out of memory");
 	}
+	free(error);
 }
 
 void server_adopt(void *arg, int fd)

@@ -21,13 +21,14 @@ static bool refuse(char **error, const char *setting, const char *file, const ch
 	return false;
 }
 
-bool tls_check(const char *cert, const char *key, char **error)
+/* A context that holds the pair. NULL: *error, as of tls_check. */
+static SSL_CTX *read_pair(const char *cert, const char *key, char **error)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	bool good = false;
 	*error = NULL;
 	if (!context) {
-		return false;
+		return NULL;
 	}
 	if (SSL_CTX_use_certificate_chain_file(context, cert) != 1) {
 		refuse(error, "tls-cert", cert, "it is no certificate chain in PEM");
@@ -36,9 +37,44 @@ bool tls_check(const char *cert, const char *key, char **error)
 	} else {
 		good = true;
 	}
-	SSL_CTX_free(context);
 	ERR_clear_error();
-	return good;
+	if (!good) {
+		SSL_CTX_free(context);
+	}
+	return good ? context : NULL;
+}
+
+bool tls_check(const char *cert, const char *key, char **error)
+{
+	SSL_CTX *context = read_pair(cert, key, error);
+	SSL_CTX_free(context);
+	return context != NULL;
+}
+
+/* ---- another certificate */
+
+static SSL_CTX *renewed;
+
+/* Whatever the connection was to show, it shows this: a context keeps one pair of each kind of key, and so the old beside the new. */
+static int show_renewed(SSL *ssl, void *arg)
+{
+	STACK_OF(X509) *chain = NULL;
+	(void)arg;
+	SSL_certs_clear(ssl);
+	SSL_CTX_get0_chain_certs(renewed, &chain);
+	return SSL_use_cert_and_key(ssl, SSL_CTX_get0_certificate(renewed), SSL_CTX_get0_privatekey(renewed), chain, 1);
+}
+
+bool tls_renew(void *context, const char *cert, const char *key, char **error)
+{
+	SSL_CTX *pair = read_pair(cert, key, error);
+	if (!pair) {
+		return false;
+	}
+	SSL_CTX_free(renewed);
+	renewed = pair;
+	SSL_CTX_set_cert_cb(context, show_renewed, NULL);
+	return true;
 }
 
 long tls_options(void)

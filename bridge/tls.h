@@ -9,6 +9,8 @@
 
 /* Files in PEM. False: *error names the setting and what is wrong; malloc'ed, or NULL (out of memory). */
 bool tls_check(const char *cert, const char *key, char **error);
+/* From now on the server's context (of OpenSSL's: an SSL_CTX) shows these. False: as above, and what it has shown so far stays. */
+bool tls_renew(void *context, const char *cert, const char *key, char **error);
 /* What is switched off, as SSL_CTX_set_options has it: all before TLS 1.2, and renegotiation. */
 long tls_options(void);
 

@@ -53,6 +53,7 @@ struct server {
 	struct server_settings settings;
 	struct lws_context *context;
 	struct lws_vhost *vhost;
+	void *tls; /* its context of OpenSSL's; NULL: plain HTTP */
 	size_t connections; /* alive in libwebsockets */
 	size_t websockets; /* and connections of Socket.IO that are polling */
 	size_t streams; /* of /events and /poll */

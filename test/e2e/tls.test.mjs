@@ -57,8 +57,8 @@ describe('TLS', () => {
   const insert = (id) => db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 7, 'x')`, [id]);
 
   /** The serial number of the certificate that a new connection sees. */
-  async function serial() {
-    const socket = tls.connect({ host: '127.0.0.1', port: bridge.port, ...trusting });
+  async function serial({ port } = bridge) {
+    const socket = tls.connect({ host: '127.0.0.1', port, ...trusting });
     await within('the TLS handshake', new Promise((resolve, reject) => { socket.once('secureConnect', resolve); socket.once('error', reject); }));
     const number = parseInt(socket.getPeerCertificate().serialNumber, 16);
     socket.destroy();
@@ -190,6 +190,25 @@ describe('TLS', () => {
     assert.equal((await fresh.next(isEvent)).key, '200');
     assert.equal(old.closed, null);
     await Promise.all([old.leave(), fresh.leave()]);
+  });
+
+  it('SIGHUP: a certificate in another file, with a key of another kind, takes the place of the old one', async () => {
+    const ini = path.join(folder, 'livefeed.ini');
+    const pairs = [];
+    for (const [number, kind] of [[1, 'ec'], [2, 'rsa'], [3, 'ec']]) pairs.push(await certify(await mkdtemp(path.join(folder, 'pair-')), number, kind));
+    const name = ({ cert, key }) => writeFile(ini, `[livefeed]\ntls-cert = ${cert}\ntls-key = ${key}\n`);
+    await name(pairs[0]);
+    const other = await Bridge.start(db, ['--config', ini], { ready: false });
+    try {
+      await until('the first certificate', async () => await serial(other).catch(() => 0) === 1);
+      for (const number of [2, 3, 1]) {
+        await name(pairs[number - 1]);
+        other.process.kill('SIGHUP');
+        await until(`certificate ${number}`, async () => await serial(other) === number);
+      }
+    } finally {
+      await other.stop();
+    }
   });
 
   it('a bad certificate at SIGHUP is refused in a line that names the setting; the old one stays', async () => {

@@ -71,6 +71,13 @@ compat_equality_strategy(Relation index, int column)
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* A relation's file is its locator since 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_set_sequence_record(record, relation) ((record)->locator = (relation)->rd_locator)
+#else
+#define compat_set_sequence_record(record, relation) ((record)->node = (relation)->rd_node)
+#endif
+
 /* A misspelt livefeed.* setting is refused (15) or warned of (before). */
 #if PG_VERSION_NUM >= 150000
 #define compat_reserve_prefix(prefix) MarkGUCPrefixReserved(prefix)

@@ -39,7 +39,6 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
@@ -54,6 +53,7 @@
 #include "fold.h"
 #include "journal.h"
 #include "livefeed.h"
+#include "number.h"
 #include "wake.h"
 
 /* The columns of the log, in their order (tables.sql). */
@@ -265,7 +265,7 @@ fill_row(TupleTableSlot *slot, const LivefeedEvent *event)
 	memset(slot->tts_isnull, false, LOG_COLUMNS * sizeof(bool));
 
 	slot->tts_values[LOG_XID] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
-	slot->tts_values[LOG_SEQ] = Int64GetDatum(nextval_internal(target.sequence, false));
+	slot->tts_values[LOG_SEQ] = Int64GetDatum(number_draw(target.sequence));
 	slot->tts_values[LOG_AT] = TimestampTzGetDatum(event->at != 0 ? event->at : GetCurrentTimestamp());
 	slot->tts_values[LOG_COMMAND] = Int32GetDatum(place_in_transaction(event));
 	slot->tts_values[LOG_FLAGS] = Int32GetDatum(event->flags);

@@ -1,0 +1,27 @@
+-- What a session can ask of its own last statement is not changed by a watch.
+CREATE SCHEMA session;
+SET search_path = session;
+\set VERBOSITY terse
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_livefeed_session;
+RESET client_min_messages;
+CREATE ROLE regress_livefeed_session;
+GRANT USAGE, CREATE ON SCHEMA session TO regress_livefeed_session;
+SET ROLE regress_livefeed_session;
+CREATE TABLE t (id serial PRIMARY KEY, note text);
+SELECT livefeed.watch('t', 'session_t');
+INSERT INTO t (note) VALUES ('one'), ('two');
+-- The id that it has made, as PDO's lastInsertId() asks for it.
+SELECT lastval(), currval('t_id_seq');
+UPDATE t SET note = 'x';
+SELECT lastval();
+RESET ROLE;
+-- The numbers of events go on, also where nextval() has drawn one in between.
+SELECT count(*), count(DISTINCT seq) FROM livefeed.log WHERE feed = 'session_t';
+SELECT max(seq) AS before FROM livefeed.log \gset
+SELECT nextval('livefeed.seq') = :before + 1 AS next;
+INSERT INTO t (note) SELECT 'more' FROM generate_series(1, 100);
+SELECT min(seq) - :before AS first, max(seq) - :before AS last, count(DISTINCT seq) FROM livefeed.log WHERE seq > :before;
+DROP TABLE t;
+DROP SCHEMA session;
+DROP ROLE regress_livefeed_session;

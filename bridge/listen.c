@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,6 +27,11 @@
 #define BACKLOG 4096
 #define ACCEPTS_PER_WAKE 64
 #define PAUSE_MS 200 /* without file descriptors, or memory */
+/*
+ * Open files that clients do not get: without any the bridge would not find back to a database that was away, since whoever waits
+ * here takes what its connections gave back. Of a small limit a quarter.
+ */
+#define KEPT_FILES 64
 /* A peer that is gone without a word is noticed by the kernel: idle, then probes. */
 #define KEEPALIVE_IDLE_S 60
 #define KEEPALIVE_INTERVAL_S 15
@@ -47,6 +53,7 @@ struct listeners {
 	void *arg;
 	struct listener *items; /* one allocation, freed when the last handle is closed */
 	size_t n, n_open; /* handles that libuv has not closed */
+	rlim_t max_files; /* the kernel gives the lowest number that is free: one beyond this shows how many are open */
 	uv_timer_t pause;
 	bool paused, said;
 };
@@ -203,6 +210,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	(void)status, (void)events;
 	for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
 		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0 && (rlim_t)fd >= listeners->max_files) {
+			close(fd);
+			errno = EMFILE;
+			fd = -1;
+		}
 		if (fd >= 0) {
 			set_options(listener, fd);
 			listeners->said = false;
@@ -263,6 +275,9 @@ struct listeners *listen_open(uv_loop_t *loop, const struct list *addresses, lis
 
 void listen_start(struct listeners *listeners)
 {
+	struct rlimit files = {RLIM_INFINITY, RLIM_INFINITY};
+	(void)getrlimit(RLIMIT_NOFILE, &files);
+	listeners->max_files = files.rlim_cur - (files.rlim_cur / 4 < KEPT_FILES ? files.rlim_cur / 4 : KEPT_FILES);
 	watch_all(listeners);
 }
 

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { follow } from './lib/livefeed.mjs';
-import { metric } from './lib/metrics.mjs';
+import { metric, settled } from './lib/metrics.mjs';
 import { LONG_MS, keys, numbers, scene, waysHold } from './lib/ways.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -65,6 +65,7 @@ describe('livefeed-client', () => {
   for (const [kind, options] of [['a stream', { WebSocket: null }], ['a WebSocket', {}]]) {
     it(`children of a row that come while its snapshot is made are told once, over ${kind}`, async () => {
       await here.db.write('DELETE FROM slow; DELETE FROM remarks; INSERT INTO slow VALUES (1, 7, 0)');
+      await settled(here.bridge, here.db);
       const client = here.as('ann', { origin: here.bridge.origin, ...options });
       const told = follow(client, 'slow:row:1', { snapshot: true });
       await until('the subscription', async () => await metric(here.bridge, 'livefeed_subscriptions') === 1);

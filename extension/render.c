@@ -152,7 +152,12 @@ fill_type(RenderType *type)
 	type->kind = kind_of(base, &element);
 	get_typlenbyvalalign(base, &type->length, &type->by_value, &type->align);
 	getTypeOutputInfo(base, &output, &is_varlena);
-	fmgr_info_cxt(output, &type->output, TopMemoryContext);
+	/* It may have kept something, of a range's or an array's elements: each new type in the database has us ask anew. */
+	if (type->memory == NULL)
+		type->memory = AllocSetContextCreate(TopMemoryContext, "livefeed type", ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(type->memory);
+	fmgr_info_cxt(output, &type->output, type->memory);
 	type->element = OidIsValid(element) ? render_type(element) : NULL;
 	type->valid = true;
 }
@@ -173,7 +178,10 @@ render_type(Oid oid)
 	}
 	type = hash_search(types, &oid, HASH_ENTER, &found);
 	if (!found)
+	{
 		type->valid = false;
+		type->memory = NULL;
+	}
 	if (!type->valid)
 		fill_type(type);
 	return type;

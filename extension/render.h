@@ -49,6 +49,7 @@ typedef struct RenderType
 	char		align;
 	struct RenderType *element; /* of RENDER_ARRAY */
 	FmgrInfo	output;
+	MemoryContext memory;		/* of what the output function keeps */
 } RenderType;
 
 /* Where JSON is written, and how much of it there may be. */

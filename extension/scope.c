@@ -150,6 +150,12 @@ typedef struct Reading
 	char	   *problem;
 } Reading;
 
+static void
+too_long(Reading *reading, const char *source)
+{
+	reading->problem = psprintf("a value of \"%s\" is longer than %d bytes", source, SCOPE_MAX_BYTES);
+}
+
 /* The id that a value is; NULL if it is nobody's, or no good (then there is a problem). */
 static char *
 read_id(Reading *reading, RenderType *type, Datum value, const char *source)
@@ -158,10 +164,16 @@ read_id(Reading *reading, RenderType *type, Datum value, const char *source)
 
 	if (type->length == -1 && toast_raw_datum_size(value) - VARHDRSZ > SCOPE_MAX_BYTES)
 	{
-		reading->problem = psprintf("a value of \"%s\" is longer than %d bytes", source, SCOPE_MAX_BYTES);
+		too_long(reading, source);
 		return NULL;
 	}
 	id = render_text(type, value);
+	/* A number of few bytes may have many digits. */
+	if (strlen(id) > SCOPE_MAX_BYTES)
+	{
+		too_long(reading, source);
+		return NULL;
+	}
 	return *id != '\0' && text_is_sendable(id, strlen(id)) ? id : NULL;
 }
 

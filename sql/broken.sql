@@ -91,6 +91,12 @@ INSERT INTO big VALUES (1, repeat('x', 1025), NULL);
 INSERT INTO big VALUES (2, repeat('x', 1024), ARRAY['a', repeat('y', 1025)]);
 SELECT key, length(unit), users, flags FROM livefeed.log WHERE seq > :seen AND flags <> 32 ORDER BY seq;
 
+-- Nor is one of few bytes and many digits.
+CREATE TABLE digits (id int PRIMARY KEY, unit numeric);
+SELECT livefeed.watch('digits', unit => 'unit');
+INSERT INTO digits VALUES (1, 1e1000), (2, 1e1024), (3, 7);
+SELECT key, length(unit), flags FROM livefeed.log WHERE feed = 'digits' ORDER BY seq;
+
 -- A function that writes to its own table.
 CREATE TABLE own (id int PRIMARY KEY, n int);
 CREATE FUNCTION users_of(own) RETURNS text[] LANGUAGE plpgsql AS $$

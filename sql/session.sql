@@ -22,6 +22,32 @@ SELECT max(seq) AS before FROM livefeed.log \gset
 SELECT nextval('livefeed.seq') = :before + 1 AS next;
 INSERT INTO t (note) SELECT 'more' FROM generate_series(1, 100);
 SELECT min(seq) - :before AS first, max(seq) - :before AS last, count(DISTINCT seq) FROM livefeed.log WHERE seq > :before;
-DROP TABLE t;
+
+-- Its memory does not grow with the types that come and go in the database, which temporary tables bring.
+CREATE TABLE r (id int PRIMARY KEY, during daterange, days date[], n int);
+SELECT livefeed.watch('r', 'session_r');
+INSERT INTO r VALUES (1, '[2024-01-01,2024-02-01)', '{2024-01-01}', 0);
+CREATE PROCEDURE churn() LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..1000 LOOP
+		CREATE TEMPORARY TABLE temporary ();
+		UPDATE r SET n = i;
+		DROP TABLE temporary;
+		COMMIT;
+	END LOOP;
+END
+$$;
+CALL churn();
+SELECT current_setting('server_version_num')::int >= 140000 AS counts \gset
+\if :counts
+SELECT sum(total_bytes) AS before FROM pg_backend_memory_contexts WHERE name IN ('TopMemoryContext', 'livefeed type') \gset
+CALL churn();
+SELECT sum(total_bytes) - :before AS grown FROM pg_backend_memory_contexts WHERE name IN ('TopMemoryContext', 'livefeed type') \gset
+\else
+\set grown 0
+\endif
+SELECT :grown < 65536 AS bounded;
+DROP PROCEDURE churn();
+DROP TABLE t, r;
 DROP SCHEMA session;
 DROP ROLE regress_livefeed_session;

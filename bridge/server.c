@@ -397,7 +397,7 @@ struct server *server_new(const struct server_settings *settings)
 	info.pt_serv_buf_size = SERVICE_BUFFER_BYTES;
 	/* More than a head can need that comes through the gate: libwebsockets never refuses one, which it does by hanging up. */
 	info.max_http_header_data2 = (unsigned)max_header(config) + HEAD_FIELDS_MAX * FIELD_EXTRA_BYTES;
-	info.max_http_header_pool2 = (unsigned)config->max_connections + SPARE_CONNECTIONS;
+	/* No pool of heads of a size: as many as there are files. server_adopt bounds them, by what --max-connections is now. */
 	info.timeout_secs = (unsigned)((config->handshake_timeout_ms + 999) / 1000) + LIBRARY_EXTRA_S;
 	info.timeout_secs_ah_idle = info.timeout_secs;
 	info.keepalive_timeout = KEEPALIVE_S;

@@ -10,6 +10,7 @@ import { Bridge } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { Raw, PING } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
+import { Stream } from './lib/stream.mjs';
 import { mint } from './lib/token.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -80,6 +81,26 @@ describe('SIGHUP', () => {
     await (await Client.open(bridge, { token, welcome: false })).close(4429);
     await reload('');
     await (await Client.open(bridge, { token })).leave();
+  });
+
+  it('more connections than the bridge began with, also of streams', async () => {
+    const small = path.join(folder, 'small.ini');
+    await writeFile(small, '[livefeed]\nmax-connections = 1\n');
+    const other = await Bridge.start(db, ['--config', small]);
+    const streams = [];
+    try {
+      await writeFile(small, '[livefeed]\nmax-connections = 1000\nmax-connections-per-user = 1000\n');
+      other.process.kill('SIGHUP');
+      await until('the reload', () => /were read again/.test(other.log));
+      while (streams.length < 400) {
+        streams.push(...await Promise.all(Array.from({ length: 20 }, () => Stream.open(other, { token, channels: ['requests:unit:7'] }))));
+        assert.ok(streams.every(({ status, ended }) => status === 200 && !ended), `of ${streams.length} streams some were not let in`);
+      }
+      assert.equal((await other.get('/healthz')).status, 200);
+    } finally {
+      for (const stream of streams) stream.leave();
+      await other.stop();
+    }
   });
 
   it('heartbeat, also that of sessions that are there', async () => {

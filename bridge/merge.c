@@ -44,10 +44,13 @@ bool merge_hold(struct session *session)
 {
 	if (!session->transport->merged)
 		return true;
-	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next)
-		if (s->replay == NULL && subscription_is_merged(s) &&
-		    !replay_start(s, history_head(session->hub->history), false))
+	for (struct subscription *s = session->subscriptions; s != NULL; s = s->next) {
+		if (s->replay != NULL || !subscription_is_merged(s))
+			continue;
+		if (!replay_start(s, history_head(session->hub->history), false))
 			return false;
+		s->replay->past = PAST_OURS; /* it was live */
+	}
 	return true;
 }
 
@@ -161,7 +164,7 @@ static void send(struct session *session, struct event *event, struct taker *tak
 		const struct replay *replay = takers[i].subscription->replay;
 		if (takers[i].concern == CONCERN_EVENT)
 			names[n_names++] = channel->name;
-		else if (takers[i].concern != CONCERN_NONE)
+		else if (takers[i].concern != CONCERN_NONE && takers[i].concern != CONCERN_UNKNOWN)
 			replay_send_resync(takers[i].subscription, event,
 			                   replay->page != NULL ? replay->page->epoch : history_epoch(hub->history));
 	}
@@ -169,7 +172,8 @@ static void send(struct session *session, struct event *event, struct taker *tak
 		session_reply(session, frame_of_event(event, names, n_names));
 	for (size_t i = 0; i < n && session->state == SESSION_OPEN; i++) {
 		struct replay *replay = takers[i].subscription->replay;
-		replay->after = event->id;
+		if (takers[i].concern != CONCERN_UNKNOWN)
+			replay->after = event->id;
 		replay_move(session->hub, replay, REPLAY_READY);
 	}
 }

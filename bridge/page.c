@@ -156,7 +156,7 @@ static bool is_coming(const struct hub *hub, const struct replay *replay)
 {
 	for (size_t i = 0; i < PAGES_IN_FLIGHT_MAX; i++) {
 		const struct request *request = hub->pages[i];
-		if (request != NULL && request->restarts == hub->restarts && request->after <= replay->after &&
+		if (request != NULL && request->restarts == hub->restarts && request->after <= replay_reads_after(replay) &&
 		    is_feed(replay, request->channel))
 			return true;
 	}
@@ -175,7 +175,7 @@ static bool request_page(struct hub *hub, struct replay *replay)
 		request_free(request);
 		return false;
 	}
-	request->after = replay->after;
+	request->after = replay_reads_after(replay);
 	size_t slot = 0;
 	while (hub->pages[slot] != NULL)
 		slot++;
@@ -235,7 +235,7 @@ static void lose_waiters(struct hub *hub, const char *feed, int64_t after, const
 	struct replay *next;
 	for (struct replay *replay = hub->replays[REPLAY_LOG].first; replay != NULL; replay = next) {
 		next = replay->next;
-		if (replay->after <= after && is_feed(replay, feed))
+		if (replay_reads_after(replay) <= after && is_feed(replay, feed))
 			replay_lose(replay, reason);
 	}
 }
@@ -245,7 +245,8 @@ static void hand_out(struct hub *hub, const struct request *request, struct page
 	struct replay *next;
 	for (struct replay *replay = hub->replays[REPLAY_LOG].first; replay != NULL; replay = next) {
 		next = replay->next;
-		if (replay->after < page->after || replay->after >= page->up_to || !is_feed(replay, request->channel))
+		int64_t at = replay_reads_after(replay);
+		if (at < page->after || at >= page->up_to || !is_feed(replay, request->channel))
 			continue;
 		if (replay_take_page(hub, replay, page))
 			replay_move(hub, replay, REPLAY_READY);

@@ -7,7 +7,8 @@
  *   - a position that the history has let go of meanwhile goes on from the log;
  *   - one that begins with a snapshot stands still until that is here (snapshot.c), and sends it first;
  *   - at the end of the history the subscription is live, in the same turn of the loop, so that no event falls between;
- *   - of a merged session it stands at each event, and at the end, until the others are as far (merge.c).
+ *   - of a merged session it stands at each event, and at the end, until the others are as far (merge.c);
+ *   - of a row, it may have to look ahead for whose the row was, before it goes on (past.c).
  * Work is counted in rough nanoseconds: a pump is short however much there is to do.
  */
 #include <stdlib.h>
@@ -84,6 +85,14 @@ static void drop_page(struct hub *hub, struct replay *replay)
 	replay->page_index = 0;
 }
 
+/* Rights may have changed. A look that is under way has read on: the replay itself reads its pages again. */
+static void forget_past(struct hub *hub, struct replay *replay)
+{
+	if (replay->past == PAST_LOOKING)
+		drop_page(hub, replay);
+	replay->past = PAST_UNKNOWN;
+}
+
 bool replay_start(struct subscription *subscription, int64_t after, bool elder)
 {
 	struct replay *replay = calloc(1, sizeof(*replay));
@@ -105,6 +114,7 @@ bool replay_hold(struct subscription *subscription)
 	if (subscription->replay == NULL && !replay_start(subscription, history_head(hub->history), false))
 		return false;
 	struct replay *replay = subscription->replay;
+	forget_past(hub, replay);
 	/* One that is being asked for is judged by what is right when the answer comes. */
 	if (replay->state != REPLAY_CHECKING)
 		replay_move(hub, replay, REPLAY_HELD);
@@ -118,6 +128,7 @@ bool replay_lag(struct session *session, int64_t after)
 			continue;
 		if (!replay_start(s, after, false))
 			return false;
+		s->replay->past = PAST_OURS; /* it was live */
 		replay_move(session->hub, s->replay, REPLAY_BLOCKED);
 	}
 	return true;
@@ -138,6 +149,7 @@ bool replay_doubt(struct subscription *subscription)
 		replay->recheck->replay = NULL; /* its answer would be older than the doubt */
 		replay->recheck = NULL;
 	}
+	forget_past(hub, replay);
 	replay_move(hub, replay, REPLAY_DOUBTED);
 	return true;
 }
@@ -194,6 +206,7 @@ static void reset(struct replay *replay, int64_t head)
 {
 	struct hub *hub = replay->subscription->session->hub;
 	drop_page(hub, replay);
+	replay->past = PAST_UNKNOWN;
 	replay->after = head;
 	replay->elder = false;
 	replay_move(hub, replay, REPLAY_READY);
@@ -201,6 +214,7 @@ static void reset(struct replay *replay, int64_t head)
 
 void replay_restart(struct replay *replay, int64_t head)
 {
+	struct hub *hub = replay->subscription->session->hub;
 	if (replay->snapshot != NULL) {
 		snapshot_let_go(replay);
 		replay->wants_snapshot = true;
@@ -209,7 +223,8 @@ void replay_restart(struct replay *replay, int64_t head)
 		reset(replay, head);
 		return;
 	}
-	drop_page(replay->subscription->session->hub, replay);
+	drop_page(hub, replay);
+	replay->past = PAST_UNKNOWN;
 	replay->after = head;
 	replay->elder = false;
 }
@@ -270,8 +285,9 @@ enum concern replay_concern(struct hub *hub, struct subscription *subscription, 
 	if (latest_is_stale(event->latest, event->id) || !event_matches(event, channel, by_parent))
 		return CONCERN_NONE;
 	/* As it might have been seen then; that it may be seen now, live delivery and rechecks see to. */
-	if (!*by_parent && (feed == NULL || !access_may_receive(hub->access, subscription->session->principal, feed,
-	                                                        channel->scope, event)))
+	if (*by_parent)
+		return feed == NULL ? CONCERN_NONE : past_concern(subscription);
+	if (feed == NULL || !access_may_receive(hub->access, subscription->session->principal, feed, channel->scope, event))
 		return CONCERN_NONE;
 	return CONCERN_EVENT;
 }
@@ -279,8 +295,12 @@ enum concern replay_concern(struct hub *hub, struct subscription *subscription, 
 void replay_send_resync(struct subscription *subscription, const struct event *event, const char *epoch)
 {
 	char reason[RESYNC_REASON_MAX_BYTES] = "transient_lost";
-	if (event->flags & EVENT_RESYNC)
+	if (event->flags & EVENT_RESYNC) {
 		resync_reason(event, reason);
+	} else if (!(event->flags & EVENT_CONTROL)) { /* a child's: what would tell whose the row was is not kept */
+		memcpy(reason, "pruned", sizeof("pruned"));
+		subscription->replay->past = PAST_OTHERS; /* once for all up to what tells */
+	}
 	session_reply(subscription->session, resync_frame(subscription->channel, epoch, event->id, reason));
 }
 
@@ -288,6 +308,7 @@ enum progress {
 	PROGRESS_MORE, /* this source has no more for it, or the budget is spent */
 	PROGRESS_BLOCKED,
 	PROGRESS_FOUND, /* stands at an event */
+	PROGRESS_LOOK, /* looks ahead from here, and comes back */
 	PROGRESS_SNAPSHOT, /* has come to the place of its snapshot */
 	PROGRESS_LIVE
 };
@@ -303,7 +324,12 @@ static enum progress replay_event(struct hub *hub, struct replay *replay, const 
 	*budget_ns -= EVENT_COST_NS;
 	if (replay->snapshot != NULL && event->id > replay->snapshot->after)
 		return PROGRESS_SNAPSHOT;
+	past_note(replay, feed, event);
 	enum concern concern = replay_concern(hub, subscription, feed, event, &by_parent);
+	if (concern == CONCERN_UNKNOWN) {
+		past_look_from(replay, event);
+		return PROGRESS_LOOK;
+	}
 	if (concern != CONCERN_NONE && subscription_is_merged(subscription)) {
 		replay->after = event->id - 1;
 		replay->found = event_ref(event);
@@ -417,6 +443,8 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 	struct subscription *subscription = replay->subscription;
 	const struct feed *feed = catalog_feed(hub->catalog, subscription->channel->feed);
 	enum progress progress = PROGRESS_MORE;
+	if (feed == NULL)
+		forget_past(hub, replay);
 	while (*budget_ns > 0 && progress == PROGRESS_MORE) {
 		if (subscription->session->state != SESSION_OPEN) {
 			replay_drop(subscription); /* nothing is sent to it any more */
@@ -429,17 +457,23 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 		}
 		if (replay->snapshot != NULL && !children && !send_snapshot(replay)) {
 			progress = PROGRESS_BLOCKED;
-		} else if (replay->after >= history_floor(hub->history)) {
+		} else if (replay_reads_after(replay) >= history_floor(hub->history)) {
 			drop_page(hub, replay);
-			if (replay->after > history_head(hub->history)) {
+			if (replay_reads_after(replay) > history_head(hub->history)) {
 				replay_move(hub, replay, REPLAY_AHEAD);
 				return;
 			}
-			progress = run_history(hub, replay, feed, budget_ns);
+			if (replay->past == PAST_LOOKING)
+				past_look_history(replay, feed, budget_ns);
+			else
+				progress = run_history(hub, replay, feed, budget_ns);
 		} else if (replay->page != NULL) {
-			progress = run_page(hub, replay, feed, budget_ns);
+			if (replay->past != PAST_LOOKING)
+				progress = run_page(hub, replay, feed, budget_ns);
+			else if (past_look_page(replay, feed, history_head(hub->history), budget_ns))
+				drop_page(hub, replay);
 		} else {
-			struct page *page = page_find(hub, subscription->channel->feed, replay->after);
+			struct page *page = page_find(hub, subscription->channel->feed, replay_reads_after(replay));
 			if (page == NULL) {
 				replay_move(hub, replay, REPLAY_LOG);
 				return;
@@ -447,6 +481,8 @@ static void run(struct hub *hub, struct replay *replay, int64_t *budget_ns)
 			if (!replay_take_page(hub, replay, page))
 				return;
 		}
+		if (progress == PROGRESS_LOOK)
+			progress = PROGRESS_MORE;
 		if (replay->snapshot != NULL && (progress == PROGRESS_SNAPSHOT || progress == PROGRESS_LIVE)) {
 			if (replay->after < replay->snapshot->after)
 				replay->after = replay->snapshot->after;

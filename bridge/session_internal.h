@@ -1,7 +1,7 @@
 /*
  * session_internal.h - what the files of the session room share: hub.c, session.c, admission.c, authority.c,
  * outbox.c, asked.c, subscribe.c, row_wait.c, deferred.c, subscription.c, recheck.c, deliver.c, replay.c, merge.c, page.c,
- * call.c, snapshot.c, presence.c.
+ * past.c, call.c, snapshot.c, presence.c.
  *
  * Words
  *   subscription  a session's hold on one channel. It stands in the route from `subscribed` on; it is live
@@ -184,6 +184,14 @@ enum replay_state {
 	REPLAY_STATES
 };
 
+enum past { /* whose its row was at the place where a replay is (past.c) */
+	        PAST_UNKNOWN,
+	        PAST_LOOKING, /* for what tells it */
+	        PAST_OURS,
+	        PAST_OTHERS,
+	        PAST_UNSURE /* cannot be told */
+};
+
 struct replay {
 	struct replay *prev, *next; /* in the list of its state */
 	struct subscription *subscription;
@@ -194,6 +202,10 @@ struct replay {
 	struct event *found; /* MERGING: its next event, a reference; NULL: it is at the end of the history */
 	int64_t wants_ms; /* since when it wants one */
 	int64_t after;
+	int64_t looked; /* LOOKING: up to here */
+	uint64_t look_xid, left_xid; /* ... from an event of this transaction; and of this one, a moved_out ... */
+	bool left_ours; /* ... said that the row was ours */
+	uint8_t past;
 	uint32_t page_index;
 	uint8_t state;
 	uint8_t snapshot_tries;
@@ -586,10 +598,17 @@ void replay_unblock(struct session *session);
 void replay_advance(struct hub *hub);
 bool replay_pump(struct hub *hub);
 /* How an event of the past concerns a subscription. */
-enum concern { CONCERN_NONE, CONCERN_RESYNC, CONCERN_LOST, CONCERN_EVENT };
+enum concern {
+	CONCERN_NONE,
+	CONCERN_RESYNC,
+	CONCERN_LOST,
+	CONCERN_EVENT,
+	CONCERN_UNSURE, /* a child's, left out, to be told by a resync */
+	CONCERN_UNKNOWN /* a child's, and whose the row was is to be looked for */
+};
 enum concern replay_concern(struct hub *hub, struct subscription *subscription, const struct feed *feed,
                             const struct event *event, bool *by_parent);
-/* Of concern RESYNC or LOST. */
+/* Of concern RESYNC, LOST or UNSURE. */
 void replay_send_resync(struct subscription *subscription, const struct event *event, const char *epoch);
 bool replay_has_room(const struct session *session, size_t len);
 /* The history begins anew at head, and so does what it has not sent, a snapshot included. A right in question stays so. */
@@ -598,6 +617,24 @@ void replay_restart(struct replay *replay, int64_t head);
 void replay_lose(struct replay *replay, const char *reason);
 /* Goes on with that page. False: it is none of its history, the replay was lost. */
 bool replay_take_page(struct hub *hub, struct replay *replay, struct page *page);
+
+/* What it reads next is behind this id. */
+static inline int64_t replay_reads_after(const struct replay *replay)
+{
+	return replay->past == PAST_LOOKING ? replay->looked : replay->after;
+}
+
+/* ---- past.c */
+/* The replay comes to this event. */
+void past_note(struct replay *replay, const struct feed *feed, const struct event *event);
+/* EVENT, NONE, UNSURE or UNKNOWN, for an event of a child of the subscription's row. */
+enum concern past_concern(const struct subscription *subscription);
+/* Begins to look for whose the row was when this one was made. */
+void past_look_from(struct replay *replay, const struct event *event);
+/* Goes on looking in its page. True: it is done with the page. */
+bool past_look_page(struct replay *replay, const struct feed *feed, int64_t head, int64_t *budget_ns);
+/* ... in the history, whose end is the end of the look. */
+void past_look_history(struct replay *replay, const struct feed *feed, int64_t *budget_ns);
 
 /* ---- merge.c */
 /* Is its order that of all its session's channels? */

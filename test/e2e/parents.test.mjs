@@ -7,6 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
+import { Io } from './lib/socketio.mjs';
+import { Stream, query } from './lib/stream.mjs';
 
 const SCHEMA = `
   CREATE TABLE cards (id integer PRIMARY KEY, team text, owner text, title text);
@@ -128,6 +130,84 @@ describe('children of a row', () => {
       assert.equal((await alice.subscribe('cards:row:5', { since })).recovered, true);
       await alice.next((frame) => isEvent(frame) && frame.action === 'deleted');
       assert.deepEqual(told(alice), expected);
+    }
+  });
+
+  describe('in replays to who got the row lately', () => {
+    const red = { units: { red: ['member'] } };
+    const redAndBlue = { units: { red: ['member'], blue: ['member'] } };
+    const moved = 'card.updated/updated/8';
+    const comment = (n) => `comment.created/created/${n}`;
+    const told = (frames) => frames.filter(isEvent).map((event) => `${event.type}/${event.action}/${event.key}`);
+    const isLast = (frame) => frame.key === '104';
+    const bridges = {};
+    let since;
+
+    before(async () => {
+      // Of the history of one, the cards' events of before are soon gone.
+      bridges['a small history'] = await Bridge.start(db, ['--history', '64KiB']);
+      since = await db.head();
+      await db.write(`INSERT INTO cards VALUES (8, 'blue', 'olga', 'eight')`);
+      await db.write(`INSERT INTO comments VALUES (101, 8, 'carl', 'while it is blue')`);
+      await db.write(`UPDATE cards SET team = 'red' WHERE id IN (6, 8)`);
+      await db.write(`INSERT INTO comments VALUES (102, 8, 'carl', 'while it is red')`);
+      await db.write(`UPDATE cards SET team = 'blue' WHERE id = 8`);
+      await db.write(`INSERT INTO comments VALUES (103, 8, 'carl', 'blue again')`);
+      await db.write(`UPDATE cards SET team = 'red', owner = 'erik' WHERE id = 8`);
+      await db.write(`INSERT INTO comments VALUES (104, 8, 'carl', 'red again')`);
+      await db.write(`INSERT INTO cards SELECT n, 'grey', NULL, repeat('x', 500) FROM generate_series(1000, 1300) n`);
+      await db.head();
+      bridges['a bridge that was started behind it'] = await Bridge.start(db);
+      bridges.memory = bridge;
+    });
+    after(() => Promise.all(Object.values(bridges).filter((each) => each !== bridge).map((each) => each.stop())));
+
+    // What each is to be told from the beginning, from the first time that it is blue, and from the second.
+    const expected = {
+      red: [moved, comment(102), moved, comment(104)],
+      both: ['card.created/created/8', comment(101), moved, comment(102), moved, comment(103), moved, comment(104)],
+      erik: [moved, comment(104)],
+    };
+    const who = { red: ['rita', red], both: ['bert', redAndBlue], erik: ['erik', {}] };
+
+    for (const place of ['memory', 'a small history', 'a bridge that was started behind it']) {
+      it(`are those of its time, over a WebSocket, from ${place}`, async () => {
+        for (const [name, [user, claims]] of Object.entries(who)) {
+          const client = await Client.open(bridges[place], { token: await db.token(user, claims) });
+          clients.push(client);
+          assert.equal((await client.subscribe('cards:row:8', { since })).recovered, true);
+          await client.caughtUp(db);
+          assert.deepEqual(told(client.frames), expected[name], name);
+        }
+      });
+
+      it(`over Server-Sent Events, long poll and Socket.IO, from ${place}`, async () => {
+        const at = bridges[place];
+        for (const [name, [user, claims]] of Object.entries(who)) {
+          const token = await db.token(user, claims);
+          const stream = await Stream.open(at, { token, channels: ['cards:row:8'], since });
+          await stream.next(isLast).finally(() => stream.leave());
+          assert.deepEqual(told(stream.frames.map(({ frame }) => frame)), expected[name], `${name}, SSE`);
+
+          const frames = [];
+          for (let cursor = since; !frames.some(isLast);) {
+            const answer = await at.get(`/poll?${query({ channels: ['cards:row:8'], since: cursor, wait: 5 })}`, { headers: { authorization: `Bearer ${token}` } });
+            const body = JSON.parse(answer.body);
+            frames.push(...body.frames);
+            ({ cursor } = body);
+          }
+          assert.deepEqual(told(frames), expected[name], `${name}, poll`);
+
+          const io = await Io.open(at.origin, '/', { auth: { token } });
+          try {
+            io.socket.emit('subscribe', { channel: 'cards:row:8', since });
+            await io.next('comment.created', isLast);
+            assert.deepEqual(told(io.told.map(([, frame]) => frame)), expected[name], `${name}, Socket.IO`);
+          } finally {
+            io.socket.disconnect();
+          }
+        }
+      });
     }
   });
 

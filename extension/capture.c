@@ -329,14 +329,28 @@ same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* False, and all is said, if the row's scope cannot be told. */
+/* No row can be told by a key that is null; NULL if it is not. */
+static char *
+null_key(const Watch *watch, TupleTableSlot *row)
+{
+	for (int i = 0; i < watch->nkeys; i++)
+		if (row->tts_isnull[watch->keys[i].attnum - 1])
+			return psprintf("its key \"%s\" is null", watch->keys[i].name);
+	return NULL;
+}
+
+/* False, and all is said, if the row's key or scope cannot be told. */
 static bool
 read_scope(const Watch *watch, TupleTableSlot *row, Scope *scope)
 {
 	char	   *problem;
 
 	if (scope_of_row(watch, row, scope, &problem))
-		return true;
+	{
+		problem = null_key(watch, row);
+		if (problem == NULL)
+			return true;
+	}
 	watch_complain(watch, problem);
 	journal_resync_at_end(watch->feed, "broken_watch");
 	return false;

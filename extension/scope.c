@@ -51,12 +51,13 @@ sendable_key(char *key)
 	return sendable.data;
 }
 
+/* A column that lost its NOT NULL since it was watched, or is named in a trigger made by hand, may be null: told as ''. */
 char *
 scope_key(const Watch *watch, TupleTableSlot *row)
 {
 	StringInfoData key;
 
-	if (watch->nkeys == 1)
+	if (watch->nkeys == 1 && !row->tts_isnull[watch->keys[0].attnum - 1])
 		return sendable_key(render_text(watch->keys[0].type,
 										row->tts_values[watch->keys[0].attnum - 1]));
 

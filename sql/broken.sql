@@ -97,6 +97,17 @@ SELECT livefeed.watch('digits', unit => 'unit');
 INSERT INTO digits VALUES (1, 1e1000), (2, 1e1024), (3, 7);
 SELECT key, length(unit), flags FROM livefeed.log WHERE feed = 'digits' ORDER BY seq;
 
+-- A key that is null, since the table has lost its primary key.
+CREATE TABLE keyless (id uuid PRIMARY KEY, n int);
+SELECT livefeed.watch('keyless');
+ALTER TABLE keyless DROP CONSTRAINT keyless_pkey, ALTER id DROP NOT NULL;
+INSERT INTO keyless VALUES (NULL, 1);
+UPDATE keyless SET n = 2;
+UPDATE keyless SET id = '00000000-0000-0000-0000-000000000001';
+UPDATE keyless SET id = NULL;
+DELETE FROM keyless;
+SELECT key, convert_from(frame, 'UTF8') ~ '"deleted"' AS deleted, flags FROM livefeed.log WHERE feed = 'keyless' ORDER BY seq;
+
 -- A function that writes to its own table.
 CREATE TABLE own (id int PRIMARY KEY, n int);
 CREATE FUNCTION users_of(own) RETURNS text[] LANGUAGE plpgsql AS $$

@@ -175,6 +175,8 @@ void tail_forward(struct tail *tail)
 void tail_take_page(struct tail *tail, int from, PGresult *result, const struct rows_mark *mark, int64_t asked_after)
 {
 	struct page *page = &tail->pages[from];
+	/* Of a ticker that was lost with its page still waiting: the new one's holds the same, and more. */
+	PQclear(page->result);
 	page->result = result;
 	page->row = 0;
 	page->begun = false;

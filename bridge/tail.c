@@ -357,15 +357,20 @@ static void compare_head(struct tail *tail, struct text epoch, int64_t head)
 	}
 }
 
-static void compare_definitions(struct tail *tail, struct text definitions)
+/*
+ * was_blocked: a load was under way already when this look was answered. It may have read before the change that this look saw, so
+ * that is not remembered: the next look finds it again.
+ */
+static void compare_definitions(struct tail *tail, struct text definitions, bool was_blocked)
 {
 	char now[sizeof tail->definitions];
 	snprintf(now, sizeof now, "%.*s", (int)definitions.len, definitions.bytes ? definitions.bytes : "");
-	if (strcmp(now, tail->definitions) != 0 || !tail->live) {
-		memcpy(tail->definitions, now, sizeof now);
-		if (!tail->blocked) {
-			tail_reload(tail);
-		}
+	if (was_blocked || (strcmp(now, tail->definitions) == 0 && tail->live)) {
+		return;
+	}
+	memcpy(tail->definitions, now, sizeof now);
+	if (!tail->blocked) {
+		tail_reload(tail);
 	}
 }
 
@@ -389,6 +394,7 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 	struct text epoch = rows_text(result, 0, 0), definitions = rows_text(result, 0, 4);
 	int64_t head = rows_int8(result, 0, 1);
 	bool no_ticker = !rows_text(result, 0, 2).bytes, stale = rows_bool(result, 0, 3);
+	bool was_blocked = tail->blocked;
 
 	if (!tail->known) {
 		char first[EPOCH_MAX];
@@ -397,7 +403,7 @@ static void looked(struct connection *connection, PGresult *result, void *arg)
 	} else {
 		compare_head(tail, epoch, head);
 	}
-	compare_definitions(tail, definitions);
+	compare_definitions(tail, definitions, was_blocked);
 	if (stale) {
 		ticker_stale(tail->ticker);
 	}

@@ -45,6 +45,7 @@ struct ticker {
 	struct connection *connection, *keeper;
 	uv_timer_t *pause;
 	int64_t after;
+	int64_t asked_after; /* by the tick_wait in flight: a page of a former connection may move `after` meanwhile */
 	bool take;
 	bool active;
 	bool page_out; /* being forwarded */
@@ -105,11 +106,11 @@ static void ticked(struct connection *connection, PGresult *result, void *arg)
 		ticker->active = true;
 		log_info("this bridge is the ticker");
 	}
-	ticker->ring = ticker->ring || mark.id > ticker->after || PQntuples(result) > 1;
+	ticker->ring = ticker->ring || mark.id > ticker->asked_after || PQntuples(result) > 1;
 	ticker->page_out = true;
 	connection_keep_result(connection);
 	/* Our own sessions first: the bells, for others, go out when the page was forwarded. */
-	ticker->page(ticker->arg, result, ticker->after);
+	ticker->page(ticker->arg, result, ticker->asked_after);
 }
 
 static void rung(struct connection *connection, PGresult *result, void *arg)
@@ -152,6 +153,7 @@ static void next(struct ticker *ticker)
 	char after[24], max[24];
 	snprintf(after, sizeof after, "%lld", (long long)ticker->after);
 	snprintf(max, sizeof max, "%d", TICKER_PAGE_ROWS);
+	ticker->asked_after = ticker->after;
 	const char *params[] = {after, max, ticker->interval, ticker->take ? "true" : "false"};
 	connection_query(ticker->connection, "SELECT " ROWS_COLUMNS " FROM livefeed.tick_wait($1, $2, $3, $4)", 4, params,
 	                 true, TICK_TIMEOUT_MS, ticked, ticker);

@@ -74,6 +74,17 @@ UPDATE cards SET people = 'bob ann ann';
 UPDATE cards SET board = 2, people = 'bob';
 \i ../sql/include/say.psql
 
+-- A row that goes with its parent: a function that is STABLE still finds whose that was.
+CREATE TABLE lists (id int PRIMARY KEY, team text);
+CREATE TABLE entries (id int PRIMARY KEY, list int REFERENCES lists ON DELETE CASCADE);
+CREATE FUNCTION team_of(entries) RETURNS text LANGUAGE sql STABLE AS
+	'SELECT l.team FROM capture.lists l WHERE l.id = $1.list';
+SELECT livefeed.watch('entries', entity => 'entry', unit_function => 'team_of(entries)');
+INSERT INTO lists VALUES (1, 'red');
+INSERT INTO entries VALUES (5, 1);
+DELETE FROM lists;
+\i ../sql/include/say.psql
+
 -- Composite keys, in the key's order, encoded; a replica identity serves as key.
 CREATE TABLE seats (row_no int, hall text, taken bool, PRIMARY KEY (hall, row_no));
 SELECT livefeed.watch('seats');

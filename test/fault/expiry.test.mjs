@@ -104,8 +104,8 @@ describe('a token that expires', () => {
       if (late) {
         replays.socket.pause();
         let held = 0;
-        await until('the connection to take no more', async () => {
-          const { ours, theirs } = await queued(socket());
+        await until('the connection to take no more', () => {
+          const { ours, theirs } = queued(socket());
           const same = theirs.unsent > 0 && theirs.unsent + ours.unread === held;
           held = theirs.unsent + ours.unread;
           return same;
@@ -118,8 +118,8 @@ describe('a token that expires', () => {
         await until('the tokens to expire', expired, 15_000 * SLOW);
         if (late) replays.socket.resume();
         let seen = -1;
-        await until('what was sent before to be read', async () => {
-          const { ours, theirs } = await queued(socket());
+        await until('what was sent before to be read', () => {
+          const { ours, theirs } = queued(socket());
           const same = theirs.unsent + ours.unread === 0 && seen === replays.events().length;
           seen = replays.events().length;
           return same;

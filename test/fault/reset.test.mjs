@@ -71,17 +71,16 @@ describe('connections to the database that are reset', () => {
     for (let round = 0; round < rounds(3, 20); round++) {
       const lines = bridge.log.length;
       for (const socket of near) leaveUnread(socket);
-      const unread = async (socket) => (await queued(socket)).ours.unread > 0;
-      const asked = [];
-      await until('the bridge to have asked on all connections that it asks on', async () => {
-        asked.length = 0;
-        for (const socket of near) if (await unread(socket)) asked.push(socket);
+      const isUnread = (socket) => queued(socket).ours.unread > 0;
+      let asked;
+      await until('the bridge to have asked on all connections that it asks on', () => {
+        asked = [...near].filter(isUnread);
         return asked.length >= ASKED_EACH_SECOND;
       });
       const gone = Promise.all([...near].map((socket) => once(socket, 'close')));
       await stopped([bridge.process.pid], async () => {
         for (const socket of asked) socket.write(notice());
-        for (const socket of asked) await until('the notice to be there', async () => (await queued(socket)).ours.unsent === 0);
+        for (const socket of asked) await until('the notice to be there', () => queued(socket).ours.unsent === 0);
         for (const socket of near) socket.destroy(); // what was not read makes it a reset
         await gone;
       });

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { follow } from './lib/livefeed.mjs';
-import { metric, settled } from './lib/metrics.mjs';
+import { settled } from './lib/metrics.mjs';
 import { LONG_MS, keys, numbers, scene, waysHold } from './lib/ways.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -68,7 +68,7 @@ describe('livefeed-client', () => {
       await settled(here.bridge, here.db);
       const client = here.as('ann', { origin: here.bridge.origin, ...options });
       const told = follow(client, 'slow:row:1', { snapshot: true });
-      await until('the subscription', async () => await metric(here.bridge, 'livefeed_subscriptions') === 1);
+      await until('the snapshot to be under way', () => here.db.value(`SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'`));
       for (let id = 1; id <= 5; id++) await here.db.write('INSERT INTO remarks VALUES ($1, 1, 7)', [id]);
       await here.db.write('UPDATE slow SET n = 1');
       await until('the snapshot', () => told.snapshots.length === 1);

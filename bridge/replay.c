@@ -201,32 +201,32 @@ void replay_advance(struct hub *hub)
 	}
 }
 
-/* Goes on from head. */
-static void reset(struct replay *replay, int64_t head)
+/* Its place is head, of the history that there is now. */
+static void place_at(struct replay *replay, int64_t head)
 {
-	struct hub *hub = replay->subscription->session->hub;
-	drop_page(hub, replay);
+	drop_page(replay->subscription->session->hub, replay);
 	replay->past = PAST_UNKNOWN;
 	replay->after = head;
 	replay->elder = false;
-	replay_move(hub, replay, REPLAY_READY);
+}
+
+static void reset(struct replay *replay, int64_t head)
+{
+	place_at(replay, head);
+	replay_move(replay->subscription->session->hub, replay, REPLAY_READY);
 }
 
 void replay_restart(struct replay *replay, int64_t head)
 {
-	struct hub *hub = replay->subscription->session->hub;
 	if (replay->snapshot != NULL) {
 		snapshot_let_go(replay);
 		replay->wants_snapshot = true;
 	}
-	if (replay->state != REPLAY_HELD && replay->state != REPLAY_CHECKING && replay->state != REPLAY_DOUBTED) {
+	/* Where its right is still in question, it stands until that is answered. */
+	if (replay->state == REPLAY_HELD || replay->state == REPLAY_CHECKING || replay->state == REPLAY_DOUBTED)
+		place_at(replay, head);
+	else
 		reset(replay, head);
-		return;
-	}
-	drop_page(hub, replay);
-	replay->past = PAST_UNKNOWN;
-	replay->after = head;
-	replay->elder = false;
 }
 
 void replay_lose(struct replay *replay, const char *reason)

@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { follow, liveClient } from './lib/livefeed.mjs';
+import { broken, follow, liveClient } from './lib/livefeed.mjs';
 import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { until } from './lib/wait.mjs';
@@ -137,8 +137,7 @@ describe('livefeed-client', () => {
       await until('the resync', () => told.resyncs.length === 1);
       await until('the rows as they are', () => rows.rows.size === 1 && rows.rows.has('10'));
       assert.deepEqual(told.resyncs, [{ channel: 'requests:unit:7', reason: 'truncated_table' }]);
-      proxy.cut();
-      await until('a break', () => client.status === 'offline');
+      await broken(client, proxy);
       await db.query('SELECT livefeed.reset()');
       await db.write('DELETE FROM requests; INSERT INTO requests (id, unit_id) SELECT n, 7 FROM generate_series(20, 24) n');
       await live(client);

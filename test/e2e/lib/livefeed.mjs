@@ -2,6 +2,7 @@
 
 import WebSocket from 'ws';
 import { Livefeed } from '../../../client/livefeed.js';
+import { within } from './wait.mjs';
 
 /** A client of the bridge at that origin; in Node 20 a WebSocket has to be given. */
 export function liveClient(origin, options) {
@@ -20,4 +21,17 @@ export function follow(client, channel, more = {}) {
     ...more,
   });
   return told;
+}
+
+/** Cuts the connection of a client that comes through that proxy, and waits until the client has said so: it may be back in no time. */
+export async function broken(client, proxy) {
+  const told = new Promise((resolve) => {
+    const end = client.onStatus((status) => {
+      if (status !== 'offline') return;
+      end();
+      resolve();
+    });
+  });
+  proxy.cut();
+  await within('the client to say offline', told);
 }

@@ -15,6 +15,7 @@
 
 #define HISTORY_FIRST_CAPACITY 256
 #define EPOCH_MAX_CHARS 16
+#define STEP_COST_NS 2 /* one event passed over */
 
 struct entry {
 	struct event *event;
@@ -189,16 +190,28 @@ struct event *history_at(const struct history *history, uint64_t position)
 	return entry_at(history, position)->event;
 }
 
-uint64_t history_next(const struct history *history, uint64_t position, uint64_t limit, uint64_t mask)
+struct history_walk history_walk(const struct history *history, int64_t after_id, uint64_t mask)
 {
-	if (position < history->first)
-		position = history->first;
-	if (limit > history->end)
-		limit = history->end;
-	for (; position < limit; position++)
-		if ((entry_at(history, position)->filter & mask) == mask)
-			return position;
-	return limit;
+	return (struct history_walk){history, history_seek(history, after_id), history->end, mask};
+}
+
+struct event *history_step(struct history_walk *walk, int64_t *after_id, int64_t *budget_ns)
+{
+	uint64_t first = walk->position, position = first;
+	uint64_t slice = *budget_ns > 0 ? (uint64_t)(*budget_ns / STEP_COST_NS) + 1 : 0;
+	uint64_t limit = slice < walk->end - first ? first + slice : walk->end;
+	while (position < limit && (entry_at(walk->history, position)->filter & walk->mask) != walk->mask)
+		position++;
+	*budget_ns -= (int64_t)(position - first) * STEP_COST_NS;
+	if (position > first)
+		*after_id = entry_at(walk->history, position - 1)->id;
+	walk->position = position;
+	return position < limit ? entry_at(walk->history, walk->position++)->event : NULL;
+}
+
+bool history_walked(const struct history_walk *walk)
+{
+	return walk->position >= walk->end;
 }
 
 uint64_t history_first(const struct history *history)

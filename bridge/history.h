@@ -36,13 +36,27 @@ int64_t history_floor(const struct history *history);
 
 /* The position of the first event with an id above after_id. */
 uint64_t history_seek(const struct history *history, int64_t after_id);
-/* NULL: at the end (position == history_end) or evicted (position < history_begin_position). */
+/* NULL: at the end (position == history_end) or evicted (position < history_first). */
 struct event *history_at(const struct history *history, uint64_t position);
+
 /*
- * The first position in [position, limit) whose event may go to a channel with this mask, or limit: a filter that looks
- * at no event (false alarms happen, misses do not). Resyncs of every feed pass it, control events never do.
+ * A walk over the events behind after_id, to where the history ends now, that stops at those which may go to a channel with this mask:
+ * a filter that looks at no event (false alarms happen, misses do not). Resyncs of every feed pass it, control events never do.
+ * It costs rough nanoseconds, so that a turn of the loop stays short, and does not outlive the turn.
  */
-uint64_t history_next(const struct history *history, uint64_t position, uint64_t limit, uint64_t mask);
+struct history_walk {
+	const struct history *history;
+	uint64_t position; /* behind the event that it has come to */
+	uint64_t end;
+	uint64_t mask;
+};
+struct history_walk history_walk(const struct history *history, int64_t after_id, uint64_t mask);
+/*
+ * The event that it comes to next; *after_id becomes that of the last one passed over. NULL: there is none (the walk is at its end),
+ * or the budget is spent.
+ */
+struct event *history_step(struct history_walk *walk, int64_t *after_id, int64_t *budget_ns);
+bool history_walked(const struct history_walk *walk); /* is it at its end? */
 /* What stands for an event's channels: it may go to a channel only if all bits of that channel's mask are set. */
 uint64_t history_filter(const struct event *event);
 /* The mask of a channel, from its channel_hash. */

@@ -14,7 +14,6 @@
  */
 #include "session_internal.h"
 
-#define SCAN_COST_NS 2 /* as in replay.c */
 #define LOOK_COST_NS 40 /* one event looked at */
 #define LOOK_BACK_MAX 4096 /* events of one transaction, from a move back to its moved_out; beyond: it cannot be told */
 
@@ -128,7 +127,7 @@ bool past_look_page(struct replay *replay, const struct feed *feed, int64_t head
 {
 	const struct page *page = replay->page;
 	const struct channel *channel = replay->subscription->channel;
-	for (; replay->page_index<page->n && * budget_ns> 0; replay->page_index++) {
+	for (; *budget_ns > 0 && replay->page_index < page->n; replay->page_index++) {
 		const struct event *event = page->events[replay->page_index];
 		*budget_ns -= LOOK_COST_NS;
 		note_left(replay, feed, event);
@@ -168,33 +167,22 @@ void past_look_history(struct replay *replay, const struct feed *feed, int64_t *
 {
 	const struct history *history = replay->subscription->session->hub->history;
 	const struct channel *channel = replay->subscription->channel;
-	uint64_t mask = history_mask(channel->hash);
-	uint64_t end = history_end(history);
-	uint64_t position = history_seek(history, replay->looked);
-	while (position < end) {
-		if (*budget_ns <= 0)
-			return;
-		uint64_t slice = (uint64_t)(*budget_ns / SCAN_COST_NS) + 1;
-		uint64_t limit = end - position > slice ? position + slice : end;
-		uint64_t next = history_next(history, position, limit, mask);
-		*budget_ns -= (int64_t)(next - position) * SCAN_COST_NS + LOOK_COST_NS;
-		if (next > position)
-			replay->looked = history_at(history, next - 1)->id;
-		position = next;
-		if (next == limit)
-			continue;
-		const struct event *event = history_at(history, next);
+	struct history_walk walk = history_walk(history, replay->looked, history_mask(channel->hash));
+	const struct event *event;
+	while ((event = history_step(&walk, &replay->looked, budget_ns)) != NULL) {
+		*budget_ns -= LOOK_COST_NS;
 		if (is_break(event, channel, feed)) {
 			replay->past = PAST_OTHERS;
 			return;
 		}
 		if (is_told(event, channel)) {
-			bool whole = look_back(replay, history, feed, next, event->xid, budget_ns);
+			bool whole = look_back(replay, history, feed, walk.position - 1, event->xid, budget_ns);
 			replay->past = (uint8_t)before(replay, feed, event, !whole);
 			return;
 		}
 		replay->looked = event->id;
-		position++;
 	}
+	if (!history_walked(&walk))
+		return;
 	replay->past = PAST_OURS; /* it has not moved: whose it is was judged */
 }

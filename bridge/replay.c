@@ -18,7 +18,7 @@
 #include "session_internal.h"
 
 #define SLICE_COST_NS 100000
-#define SCAN_COST_NS 2 /* one entry of the history passed over */
+#define SCAN_COST_NS 2 /* one event of a page passed over */
 #define SEEK_COST_NS 100 /* finding the place again */
 #define EVENT_COST_NS 300 /* one looked at or sent; and its bytes: */
 #define BYTES_PER_NS 4
@@ -385,7 +385,7 @@ static enum progress run_page(struct hub *hub, struct replay *replay, const stru
 	bool cut = subscription_is_merged(replay->subscription) && page->up_to > history_head(hub->history);
 	int64_t up_to = cut ? history_head(hub->history) : page->up_to;
 	*budget_ns -= SEEK_COST_NS;
-	for (; replay->page_index<page->n && * budget_ns> 0; replay->page_index++) {
+	for (; *budget_ns > 0 && replay->page_index < page->n; replay->page_index++) {
 		*budget_ns -= SCAN_COST_NS;
 		if ((page->filters[replay->page_index] & mask) != mask)
 			continue;
@@ -410,31 +410,17 @@ static enum progress run_page(struct hub *hub, struct replay *replay, const stru
 static enum progress run_history(struct hub *hub, struct replay *replay, const struct feed *feed, int64_t *budget_ns)
 {
 	const struct history *history = hub->history;
-	const struct channel *channel = replay->subscription->channel;
-	uint64_t mask = history_mask(channel->hash);
-	uint64_t end = history_end(history);
-	uint64_t position = history_seek(history, replay->after);
+	uint64_t mask = history_mask(replay->subscription->channel->hash);
+	struct history_walk walk = history_walk(history, replay->after, mask);
+	struct event *event;
 	*budget_ns -= SEEK_COST_NS;
-	while (position < end) {
-		if (*budget_ns <= 0)
-			return PROGRESS_MORE;
-		uint64_t slice = (uint64_t)(*budget_ns / SCAN_COST_NS) + 1;
-		uint64_t limit = end - position > slice ? position + slice : end;
-		uint64_t next = history_next(history, position, limit, mask);
-		*budget_ns -= (int64_t)(next - position) * SCAN_COST_NS;
-		if (next > position)
-			replay->after = history_at(history, next - 1)->id;
-		position = next;
-		if (next == limit)
-			continue;
-		struct event *event = history_at(history, next);
+	while ((event = history_step(&walk, &replay->after, budget_ns)) != NULL) {
 		enum progress progress = replay_event(hub, replay, feed, event, history_epoch(history), budget_ns);
 		if (progress != PROGRESS_MORE)
 			return progress;
 		replay->after = event->id;
-		position++;
 	}
-	return PROGRESS_LIVE;
+	return history_walked(&walk) ? PROGRESS_LIVE : PROGRESS_MORE;
 }
 
 /* Goes on with one replay until its slice is spent, and puts it where it belongs. */

@@ -99,6 +99,15 @@ static void test_bound(void)
 	history_free(history);
 }
 
+/* Of the first event behind that one which may go to a channel of this mask; 0: none. */
+static int64_t first_id(const struct history *history, int64_t after, uint64_t mask)
+{
+	int64_t budget_ns = INT64_MAX;
+	struct history_walk walk = history_walk(history, after, mask);
+	const struct event *event = history_step(&walk, &after, &budget_ns);
+	return event != NULL ? event->id : 0;
+}
+
 static void test_filter(void)
 {
 	struct history *history = history_new(1 << 24);
@@ -109,17 +118,33 @@ static void test_filter(void)
 		append(history, id, unit);
 	}
 	size_t seen = 0, right = 0;
-	uint64_t position = history_first(history), end = history_end(history);
-	while ((position = history_next(history, position, end, unit_mask("42"))) < end) {
-		const struct event *event = history_at(history, position++);
+	int64_t after = 0, budget_ns = INT64_MAX;
+	struct history_walk walk = history_walk(history, after, unit_mask("42"));
+	const struct event *event;
+	while ((event = history_step(&walk, &after, &budget_ns)) != NULL) {
 		seen++;
 		right += event->unit.len == 2 && memcmp(event->unit.bytes, "42", 2) == 0;
 	}
 	is_int(right, 100, "all of a unit are found");
 	ok(seen < 2000, "most others are not looked at (%zu of 10000 seen)", seen);
-	is_int(history_next(history, 5, 8, unit_mask("nobody") | unit_mask("42")), 8, "stops at the limit");
-	is_int(history_next(history, 0, UINT64_MAX, history_mask(channel_hash(text("orders"), SCOPE_FEED, text("")))), 0,
-	       "the whole feed sees the first");
+	ok(history_walked(&walk), "to the end");
+	is_int(after, 10000, "which is passed over");
+
+	size_t turns = 0;
+	uint64_t nobody = unit_mask("nobody") | unit_mask("42");
+	for (after = 0; after < 10000 && turns <= 10000; turns++) {
+		walk = history_walk(history, after, nobody);
+		budget_ns = 100;
+		while ((event = history_step(&walk, &after, &budget_ns)) != NULL)
+			after = event->id;
+	}
+	is_int(after, 10000, "small budgets lead to the end, too");
+	ok(turns > 100 && turns <= 10000, "each as far as it goes (%zu turns)", turns);
+	budget_ns = 0;
+	walk = history_walk(history, 0, unit_mask("42"));
+	ok(history_step(&walk, &after, &budget_ns) == NULL && !history_walked(&walk) &&
+	       walk.position == history_first(history),
+	   "without a budget it stays where it is");
 
 	struct event resync = {.id = 10001, .flags = EVENT_RESYNC, .feed = text("cards"), .body = text("folded")};
 	struct event control = {.id = 10002, .flags = EVENT_CONTROL, .feed = text("keys")};
@@ -139,20 +164,19 @@ static void test_filter(void)
 		history_append(history, events[i]);
 		event_unref(events[i]);
 	}
-	uint64_t at = history_seek(history, 10000);
-	end = history_end(history);
-	is_int(history_next(history, at, end, unit_mask("x")), at, "a resync passes for every channel");
-	is_int(history_next(history, at + 1, at + 2, UINT64_C(1)), at + 2, "a control event for none");
+	is_int(first_id(history, 0, history_mask(channel_hash(text("orders"), SCOPE_FEED, text("")))), 1,
+	       "the whole feed sees the first");
+	is_int(first_id(history, 10000, unit_mask("x")), 10001, "a resync passes for every channel");
+	is_int(first_id(history, 10001, unit_mask("x")), 0, "a control event for none");
 	const struct {
 		const char *feed;
 		enum scope scope;
 		const char *value;
 	} goes_to[] = {{"orders", SCOPE_USER, "c"}, {"orders", SCOPE_ROW, "5"}, {"boards", SCOPE_ROW, "9"}};
 	for (int i = 0; i < 3; i++)
-		is_int(
-			history_next(history, at + 2, end,
-		                 history_mask(channel_hash(text(goes_to[i].feed), goes_to[i].scope, text(goes_to[i].value)))),
-			at + 2, "users, row and parent pass (%d)", i);
+		is_int(first_id(history, 10002,
+		                history_mask(channel_hash(text(goes_to[i].feed), goes_to[i].scope, text(goes_to[i].value)))),
+		       10003, "users, row and parent pass (%d)", i);
 	history_free(history);
 }
 

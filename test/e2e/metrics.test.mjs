@@ -13,6 +13,7 @@ import { Bridge, bridgeRun, freePort } from './lib/bridge.mjs';
 import { certify } from './lib/certificate.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { families, metric } from './lib/metrics.mjs';
+import { Raw } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -265,7 +266,7 @@ describe('at a listener of its own', () => {
   before(async () => {
     port = await freePort();
     const { cert, key } = await certify(folder, 1);
-    bridge = await Bridge.start(db, ['--metrics-listen', `127.0.0.1:${port}`, '--base-path', '/live', '--static', folder, '--tls-cert', cert, '--tls-key', key, '--drain', '2s'], { ready: false });
+    bridge = await Bridge.start(db, ['--metrics-listen', `127.0.0.1:${port}`, '--base-path', '/live', '--static', folder, '--tls-cert', cert, '--tls-key', key, '--drain', '4s'], { ready: false });
     await until('the bridge', async () => (await own('/readyz').catch(() => null))?.status === 200);
   });
   after(async () => { await bridge?.stop(); });
@@ -314,10 +315,14 @@ describe('at a listener of its own', () => {
   it('tells to the end', async () => {
     const before_ = await own('/metrics');
     assert.equal(before_.status, 200);
-    const client = await Client.open({ origin: `https://127.0.0.1:${bridge.port}` }, { path: '/live/ws', token: await db.token('42'), options: { rejectUnauthorized: false } });
+    const token = await db.token('42');
+    const client = await Client.open({ origin: `https://127.0.0.1:${bridge.port}` }, { path: '/live/ws', token, options: { rejectUnauthorized: false } });
+    // One that does not answer the close frame keeps the bridge until we have looked.
+    const mute = await Raw.websocket(bridge, token, { path: '/live/ws', secure: { rejectUnauthorized: false } });
     bridge.process.kill('SIGTERM');
     await until('readyz to say so', async () => (await own('/readyz')).status === 503);
     assert.equal((await own('/metrics')).status, 200);
+    mute.leave();
     await client.close(1001);
   });
 });

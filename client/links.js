@@ -11,6 +11,17 @@ const PACE_MS = 1_000; // between requests that bring no events
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /**
+ * An answer, unless aborted before it. Node 18's fetch forgets its signal when memory is collected: nothing here relies on it.
+ * @param {AbortSignal} signal
+ * @param {Promise<Response>} asked
+ * @returns {Promise<Response>}
+ */
+const answered = (signal, asked) => new Promise((resolve, reject) => {
+  signal.addEventListener('abort', () => reject(new Error('aborted')));
+  asked.then((response) => { if (signal.aborted) response.body?.cancel().catch(() => {}); else resolve(response); }, reject);
+});
+
+/**
  * @typedef {object} Sink whom a link tells
  * @property {(frame: any) => void} frame
  * @property {(code: number, reason?: string) => void} closed the link ended by itself; told once, and not after close()
@@ -97,19 +108,25 @@ export function openHttp(sink, streams) {
     let came = false;
     let id = '';
     let data = '';
+    /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
+    let reader;
+    const cancel = () => reader?.cancel().catch(() => {});
+    abort.signal.addEventListener('abort', cancel);
     try {
       within(STREAM_MS);
-      const response = await sink.request(`events?${query}`, { headers: { Accept: 'text/event-stream' }, signal: abort.signal });
-      if (!response.body || !response.headers.get('content-type')?.startsWith('text/event-stream')) return false;
-      const reader = response.body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
+      const response = await answered(abort.signal, sink.request(`events?${query}`, { headers: { Accept: 'text/event-stream' }, signal: abort.signal }));
+      reader = response.body?.getReader();
+      if (!reader || abort.signal.aborted || !response.headers.get('content-type')?.startsWith('text/event-stream')) return false;
+      const decoder = new TextDecoder();
       for (;;) {
         const { value, done } = await reader.read();
-        if (done || over) return came;
+        if (done || over) return came && !abort.signal.aborted;
         if (!came) sink.up();
         came = true;
         within(sink.heartbeat() + SILENCE_MS);
-        rest += value;
-        if (!value.includes('\n')) continue;
+        const text = decoder.decode(value, { stream: true });
+        rest += text;
+        if (!text.includes('\n')) continue;
         const lines = rest.split(/\r?\n/);
         rest = lines.pop() ?? '';
         for (const line of lines) {
@@ -131,6 +148,7 @@ export function openHttp(sink, streams) {
     } finally {
       within(0);
       abort.abort();
+      cancel();
     }
   }
 
@@ -139,7 +157,7 @@ export function openHttp(sink, streams) {
     const within = patience(abort);
     try {
       within(POLL_S * 1000 + SILENCE_MS);
-      const response = await sink.request('poll', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ ...wanted, wait: POLL_S }), signal: abort.signal });
+      const response = await answered(abort.signal, sink.request('poll', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ ...wanted, wait: POLL_S }), signal: abort.signal }));
       const { cursor, frames, more } = await response.json();
       if (abort.signal.aborted) return;
       sink.up();

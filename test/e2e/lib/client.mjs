@@ -77,8 +77,9 @@ export class Client {
   async #wait(what, look, ms = DEADLINE_MS) {
     const found = look();
     if (found !== undefined) return found;
+    let wake;
     return within(what, new Promise((resolve, reject) => {
-      const wake = () => {
+      wake = () => {
         const frame = look();
         if (frame !== undefined) {
           this.#waiting.delete(wake);
@@ -91,6 +92,7 @@ export class Client {
       this.#waiting.add(wake);
       wake();
     }), ms).catch((error) => {
+      this.#waiting.delete(wake); // who has given up takes no frame from those that come after
       if (!this.closed) error.message += `; frames: ${this.tell()}`;
       throw error;
     });

@@ -10,6 +10,7 @@ import { within, DEADLINE_MS } from './wait.mjs';
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 const TOOL = path.join(ROOT, 'dev/cluster');
 const run = promisify(execFile);
+const START_MS = 6 * DEADLINE_MS; // dev/cluster gives up after a minute
 
 // Ids are bigint; all in tests fit a number.
 pg.types.setTypeParser(20, Number);
@@ -38,7 +39,7 @@ export class Cluster {
     await within('the cluster to start', new Promise((resolve, reject) => {
       holder.stdout.on('data', (data) => { out += data; if (/^ready$/m.test(out)) resolve(); });
       holder.once('exit', (code) => reject(new Error(`dev/cluster ended with ${code}: ${err}`)));
-    }), 2 * DEADLINE_MS);
+    }), START_MS);
     const named = Object.fromEntries(out.trim().split('\n').filter((line) => line.includes('=')).map((line) => line.split(/=(.*)/s, 2)));
     cluster.dir = named.LIVEFEED_CLUSTER;
     cluster.host = named.PGHOST;
@@ -91,7 +92,7 @@ export class Cluster {
     await Promise.all(this.#databases.map((database) => database.close()));
     const gone = new Promise((resolve) => { this.#holder.once('exit', resolve); });
     this.#holder.stdin.end();
-    await within('the cluster to go', gone, 2 * DEADLINE_MS);
+    await within('the cluster to go', gone, START_MS);
   }
 }
 

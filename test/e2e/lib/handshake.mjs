@@ -2,7 +2,6 @@
 // server answers can be looked at: status line, headers, frames.
 
 import net from 'node:net';
-import { once } from 'node:events';
 import { CLOSE, frame, frames, TEXT } from './raw.mjs';
 import { within } from './wait.mjs';
 
@@ -28,7 +27,7 @@ export async function carry(port, via, token, { stay = false, host = '127.0.0.1'
   let bytes = Buffer.alloc(0);
   const found = { status: 0, head: '', frames: [], code: null, reason: '' };
   let asked = false;
-  const ended = once(socket, 'close');
+  const ended = new Promise((resolve) => { socket.once('close', resolve); });
   const enough = new Promise((resolve) => {
     socket.on('data', (data) => {
       bytes = Buffer.concat([bytes, data]);

@@ -73,8 +73,10 @@ export class Raw {
     return raw;
   }
 
-  send(data) {
-    return new Promise((resolve) => { this.socket.write(data, () => resolve()); });
+  /** Sends bytes, after what has come by now was read: a write to a peer that is gone would throw that away. */
+  async send(data) {
+    for (let turn = 0; turn < 2; turn++) await new Promise(setImmediate); // a whole turn of the loop lies between
+    await new Promise((resolve) => { this.socket.write(data, () => resolve()); });
   }
 
   /** The first HTTP answer: { status, headers, body, end }; null: the server hung up without one. */

@@ -17,13 +17,14 @@ import { lasting, rounds, seconds } from './lib/random.mjs';
 import { held, Scene, unitChannels } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
-const HEARTBEAT_S = 2;
+const HEARTBEAT_S = 4; // this process may stand still for half of it, and its clients with it
 const CUT_OFF = rounds(12, 40);
 const UNTOUCHED = 6;
 const MUTE = 4; // clients that never send anything: only the bridge can find out
 // Twice the heartbeat; the rest is for a machine with much else to do.
 const DEAD_WITHIN_MS = 2 * HEARTBEAT_S * 1000 + 10_000 * SLOW;
-const BACK_WITHIN_MS = 10_000 * SLOW;
+const BACK_WITHIN_MS = 20_000 * SLOW;
+const PATIENCE_MS = 2000 * SLOW; // of those who are cut off: they look for another connection soon
 
 describe('the network between a bridge and its clients', { skip }, () => {
   let scene;
@@ -55,17 +56,15 @@ describe('the network between a bridge and its clients', { skip }, () => {
     const [far, near] = wires.map(({ far: host }) => ({ origin: `http://${host}:${bridge.port}` }));
     const cutOff = [];
     const untouched = [];
-    for (let n = 0; n < CUT_OFF; n++) cutOff.push(await scene.session(`cut${n}`, { unit: UNITS[n % 3], stay: Infinity, bridges: [far] }));
+    for (let n = 0; n < CUT_OFF; n++) cutOff.push(await scene.session(`cut${n}`, { unit: UNITS[n % 3], stay: Infinity, patience: PATIENCE_MS, bridges: [far] }));
     for (let n = 0; n < UNTOUCHED; n++) untouched.push(await scene.session(`near${n}`, { unit: UNITS[n % 3], stay: Infinity, bridges: [near] }));
+    await scene.reached();
     await until('all sessions to be there', async () => await connections() === CUT_OFF + UNTOUCHED);
-    const before = await held(bridge.process.pid);
+    // Its connections to the database, which come and go with what there is to ask, are not meant.
+    const descriptors = async () => (await held(bridge.process.pid)).descriptors - (await scene.backends()).length;
+    const before = await descriptors();
     scene.write(3, { units: UNITS });
     const mute = [];
-    for (let n = 0; n < MUTE; n++) {
-      const client = await Client.open(far, { token: await scene.db.token(`mute${n}`, { units: [7] }) });
-      await client.subscribe(unitChannels(7)[0]);
-      mute.push(client);
-    }
 
     try {
       const chaos = scene.random.child('flaps');
@@ -75,7 +74,13 @@ describe('the network between a bridge and its clients', { skip }, () => {
         await wires[0].heal();
         await lasting(chaos.int(0, 200));
       }
-      await until('all to be there after short cuts', async () => await connections() >= CUT_OFF + UNTOUCHED + MUTE, BACK_WITHIN_MS);
+      await until('all to be there after short cuts', async () => await connections() >= CUT_OFF + UNTOUCHED, BACK_WITHIN_MS);
+      for (let n = 0; n < MUTE; n++) { // only now: a short cut may have ended them, and they do not come back
+        const client = await Client.open(far, { token: await scene.db.token(`mute${n}`, { units: [7] }) });
+        mute.push(client);
+        await client.subscribe(unitChannels(7)[0]);
+      }
+      await until('them, too', async () => await connections() >= CUT_OFF + UNTOUCHED + MUTE, BACK_WITHIN_MS);
 
       const cutAt = performance.now();
       await wires[0].cut();
@@ -92,9 +97,10 @@ describe('the network between a bridge and its clients', { skip }, () => {
       const backAfter = performance.now() - healed;
       await scene.calm();
       for (const { stream, name } of untouched) assert.equal(stream.closes.size, 0, `${name} was closed: ${JSON.stringify([...stream.closes])}`);
-      const now = await held(bridge.process.pid);
-      assert.ok(now.descriptors <= before.descriptors + 4, `descriptors: ${before.descriptors} before, ${now.descriptors} now`);
-      await scene.verdict({ cutSeconds: Math.round(cutFor / 1000), deadAfterMs: Math.round(deadAfter), backAfterMs: Math.round(backAfter), descriptors: [before.descriptors, now.descriptors] });
+      let now;
+      await until('the descriptors to be as before', async () => (now = await descriptors()) <= before + 1)
+        .catch((error) => { error.message += `: ${before} before, ${now} now`; throw error; });
+      await scene.verdict({ cutSeconds: Math.round(cutFor / 1000), deadAfterMs: Math.round(deadAfter), backAfterMs: Math.round(backAfter), descriptors: [before, now] });
     } finally {
       await wires[0].heal();
       for (const client of mute) client.socket.terminate();

@@ -29,6 +29,7 @@ describe('terminated backends', () => {
       staying.push(await scene.session(`stays${n}`, { unit: UNITS[n % 3], stay: Infinity, bridges: [scene.bridges[n % 2]], onStatus: () => { told++; } }));
     }
     for (let n = 0; n < 3; n++) await scene.session(`goes${n}`, { unit: UNITS[n % 3], stay: 1000 });
+    await scene.reached(); // who subscribes while the database is away is refused, and comes back
     scene.write(4, { units: UNITS });
 
     const least = rounds(8, 50);

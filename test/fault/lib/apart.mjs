@@ -8,7 +8,8 @@
 // The world has no network but a loopback of its own. PostgreSQL's Unix socket is reached from everywhere.
 
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, open, readFile, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, open, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
@@ -96,9 +97,10 @@ export class Net {
 }
 
 /** The connections of clients that a process holds: sockets in ESTABLISHED on that local port, in its network. */
-export async function established(pid, port) {
+export function established(pid, port) {
   const end = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-  const lines = (await readFile(`/proc/${pid}/net/tcp`, 'utf8')).trim().split('\n').slice(1).map((line) => line.trim().split(/\s+/));
+  // (Of a file without a size, Node 18's readFile gives the first part alone.)
+  const lines = readFileSync(`/proc/${pid}/net/tcp`, 'utf8').trim().split('\n').slice(1).map((line) => line.trim().split(/\s+/));
   return lines.filter(([, local, , state]) => local.endsWith(end) && state === ESTABLISHED).length;
 }
 

@@ -7,9 +7,9 @@ import { Client } from '../../e2e/lib/client.mjs';
 import { epochOf, idOf } from '../../e2e/lib/cluster.mjs';
 import { until, SLOW } from '../../e2e/lib/wait.mjs';
 
-const HANDSHAKE_MS = 1500 * SLOW;
 const PING_EVERY_MS = 150;
-const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping the connection is dead
+const PATIENCE_MS = 2000 * SLOW; // without an answer to a ping, or a welcome, the connection is dead
+const PATIENCE_STAYING_MS = 10_000 * SLOW; // of who is to stay where it is: this process, too, may stand still for seconds
 const BACKOFF_MS = 60;
 const TRACE = process.env.FAULT_TRACE;
 export const SETTLE_MS = 45_000 * SLOW;
@@ -32,10 +32,10 @@ export class Session {
    * `answer`: what `since` is answered, where that is not `recovered: true` ({ recovered: false, reason });
    * `stay`: how long it stays on a connection at most, in ms (Infinity: until it is thrown out); `stall`: instead of breaking
    * off it stops reading for that long; `forgets`: the share of its new subscriptions that go without a cursor;
-   * `patience`: how long it waits for a pong, in ms; `expires`: its tokens do, on purpose; `epochs`: whether the history may end under it (a promotion), of which
+   * `patience`: how long it waits for a pong, in ms, and, within reason, for a welcome; `expires`: its tokens do, on purpose; `epochs`: whether the history may end under it (a promotion), of which
    * it must be told.
    */
-  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = PATIENCE_MS, expires = false, epochs = false, onEvent = () => {}, onStatus = () => {} }) {
+  constructor({ name, bridges, token, channels, since, answer, checker, random, stay = 1500, stall, forgets = 0, patience = stay === Infinity ? PATIENCE_STAYING_MS : PATIENCE_MS, expires = false, epochs = false, onEvent = () => {}, onStatus = () => {} }) {
     Object.assign(this, { name, bridges, token, channels, random, stay, stall, forgets, patience, expires, epochs, onEvent, onStatus });
     this.stream = checker.stream(name, channels);
     if (expires) this.stream.mayClose(4401);
@@ -98,7 +98,8 @@ export class Session {
   async #connect() {
     const bridge = this.random.pick(this.bridges);
     const token = typeof this.token === 'function' ? await this.token() : this.token;
-    const client = await Client.open(bridge, { token, welcome: false, options: { handshakeTimeout: HANDSHAKE_MS } });
+    const wait = Math.min(this.patience, PATIENCE_STAYING_MS);
+    const client = await Client.open(bridge, { token, welcome: false, options: { handshakeTimeout: wait } });
     client.gone = new AbortController();
     if (client.closed || client.refused || client.socket.readyState !== 1) return null;
     client.socket.once('close', (code) => {
@@ -106,7 +107,7 @@ export class Session {
       client.gone.abort();
     });
     try {
-      client.welcome = await client.next('welcome', HANDSHAKE_MS);
+      client.welcome = await client.next('welcome', wait);
     } catch {
       client.socket.terminate();
       await until('the socket to close', () => client.closed);
@@ -159,6 +160,7 @@ export class Session {
       client.socket.pause(); // a page that sleeps for a moment: the pause is the fault
       await this.#wait(this.stall ?? this.random.int(10, 400), client.gone.signal, this.#calm.signal);
       client.socket.resume();
+      if (client.asked) client.asked = performance.now(); // the answer waits among what was not read
       return;
     } else {
       const channel = this.random.pick(this.channels);

@@ -131,8 +131,8 @@ export class Bridge {
   }
 
   /** The same bridge again, on the same port. */
-  async again() {
+  async again(ms) {
     this.#launch();
-    await this.ready();
+    await this.ready(ms);
   }
 }

@@ -1,6 +1,7 @@
-// The usual tables, and commands of each kind.
+// The usual tables, commands of each kind, and a gate at which they wait for as long as a test wants.
 
 import { SCHEMA } from './schema.mjs';
+import { until } from './wait.mjs';
 
 const command = (name, body, { language = 'plpgsql', roles = '{}', declare = '' } = {}) => `
   CREATE FUNCTION ${name}(args jsonb) RETURNS jsonb LANGUAGE ${language} AS $$ ${language === 'sql' ? body : `${declare} BEGIN ${body} END`} $$;
@@ -33,13 +34,49 @@ export const COMMANDS = `${SCHEMA}
   ${command('raise', `RAISE EXCEPTION '%', args ->> 'message' USING ERRCODE = args ->> 'state';`)}
   ${command('divide', 'SELECT to_jsonb(1 / (random() * 0)::integer)', { language: 'sql' })}
   ${command('orphan', `INSERT INTO children VALUES (1, 99); RETURN '{}';`)}
-  ${command('sleep', `PERFORM pg_sleep((args ->> 's')::float); RETURN '{}';`)}
+  ${command('wait', `PERFORM pg_advisory_xact_lock_shared((args ->> 'gate')::bigint); RETURN '{}';`)}
   ${command('lock_two', `UPDATE counters SET n = n + 1 WHERE id = (args ->> 'first')::integer;
-    PERFORM pg_sleep(0.5);
+    PERFORM pg_advisory_xact_lock_shared((args ->> 'gate')::bigint);
     UPDATE counters SET n = n + 1 WHERE id = (args ->> 'second')::integer; RETURN 'true';`)}
   ${command('serialize', `IF nextval('tries') < 3 THEN RAISE EXCEPTION 'could not serialize' USING ERRCODE = '40001'; END IF;
     RETURN to_jsonb(currval('tries'));`)}
   ${command('count_up', `UPDATE counters SET n = n + 1 WHERE id = 1;
     IF args ? 'slow' THEN PERFORM pg_sleep(1); END IF;
+    IF args ? 'gate' THEN PERFORM pg_advisory_xact_lock_shared((args ->> 'gate')::bigint); END IF;
     RETURN (SELECT to_jsonb(n) FROM counters WHERE id = 1);`)}
 `;
+
+/** Commands with an argument `gate` of its number wait at it until it is opened: less than the 30 s that a command may take. */
+export class Gate {
+  static #count = 0;
+
+  static async shut(db) {
+    const gate = new Gate();
+    gate.number = ++Gate.#count;
+    gate.db = db;
+    gate.holder = await db.connect();
+    await gate.holder.query('SELECT pg_advisory_lock($1)', [gate.number]);
+    return gate;
+  }
+
+  /** How many wait at it. */
+  async waiting() {
+    return this.db.value(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 0 AND objid = $1
+      AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, [this.number]);
+  }
+
+  /** Waits until that many stand at it. */
+  async come(n = 1) {
+    await until(`${n} at the gate`, async () => await this.waiting() === n);
+  }
+
+  async open() {
+    await this.holder.end();
+  }
+}
+
+/** Waits until the server is through with every command, whoever waits for it. */
+export async function allDone(db) {
+  await until('the commands to end', async () =>
+    await db.value(`SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND query LIKE '%livefeed.call%' AND pid <> pg_backend_pid()`) === 0);
+}

@@ -12,11 +12,12 @@ import { promisify } from 'node:util';
 import { epochOf, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Client } from '../e2e/lib/client.mjs';
-import { until } from '../e2e/lib/wait.mjs';
+import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, seconds } from './lib/random.mjs';
 import { Scene } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
+const RENAMED_WITHIN_MS = 60_000 * SLOW; // PostgreSQL waits 5 s for connections to go, and then refuses
 const run = promisify(execFile);
 
 describe('a dump, restored', () => {
@@ -143,12 +144,18 @@ describe('a dump, restored', () => {
 
     await Promise.all([old.close(), db.close()]);
     const admin = await scene.cluster.database('', { extension: false });
-    const swap = async () => {
-      await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY ($1) AND pid <> pg_backend_pid()', [[old.name, db.name]]);
-      await admin.query(`ALTER DATABASE ${old.name} RENAME TO former`);
-      await admin.query(`ALTER DATABASE ${db.name} RENAME TO ${old.name}`);
+    // The bridge would come back in between, again and again: nobody is let in meanwhile.
+    const rename = async (from, to) => {
+      await admin.query(`ALTER DATABASE ${from} WITH ALLOW_CONNECTIONS false`);
+      await until(`${from} to be called ${to}`, async () => {
+        await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [from]);
+        await admin.query(`ALTER DATABASE ${from} RENAME TO ${to}`);
+        return true;
+      }, RENAMED_WITHIN_MS);
     };
-    await until('the databases to change places', async () => { await swap(); return true; }); // the bridge comes back in between
+    await rename(old.name, 'former');
+    await rename(db.name, old.name);
+    await admin.query(`ALTER DATABASE ${old.name} WITH ALLOW_CONNECTIONS true`);
     assert.notDeepEqual(await rows(old), before);
 
     const epoch = await old.value('SELECT livefeed.epoch()');

@@ -43,7 +43,7 @@ e2e: install-extension ## end-to-end tests: real clusters, real bridges, clients
 
 fault: install-extension ## fault tests in their long form (FAULT_SECONDS each, default 60; a soak of SOAK_SECONDS, default 600): kills, crashes, SIGSTOP
 	@dev/setup test
-	@FAULT_SECONDS=$${FAULT_SECONDS:-60} SUITE_SECONDS=$${SUITE_SECONDS:-7200} dev/run-tests fault
+	@FAULT_SECONDS=$${FAULT_SECONDS:-60} SUITE_SECONDS=$${SUITE_SECONDS:-7200} FILE_SECONDS=$${FILE_SECONDS:-7200} dev/run-tests fault
 
 fuzz: ## fuzz the parsers, each for FUZZ_SECONDS (default 60), from the kept corpus
 	@dev/setup test

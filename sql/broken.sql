@@ -73,9 +73,10 @@ BEGIN
 	PERFORM pg_sleep(10);
 	RETURN 'x';
 END $$;
-SET statement_timeout = '50ms';
+BEGIN;
+SET LOCAL statement_timeout = '50ms';
 INSERT INTO f VALUES (7, 1);
-RESET statement_timeout;
+ROLLBACK;
 -- Replaced, dropped, no longer to be executed.
 CREATE OR REPLACE FUNCTION unit_of(f) RETURNS text LANGUAGE sql AS $$ SELECT 'new' $$;
 INSERT INTO f VALUES (8, 1);

@@ -61,7 +61,8 @@ SELECT encode(unit::bytea, 'escape'), array_length(users, 1), replace(regexp_rep
 
 \c :home
 SET client_min_messages = warning;
-DROP DATABASE livefeed_latin1;
-DROP DATABASE livefeed_win1252;
-DROP DATABASE livefeed_euc_jp;
-DROP DATABASE livefeed_sql_ascii;
+-- The sessions that were there may still be ending.
+DROP DATABASE livefeed_latin1 WITH (FORCE);
+DROP DATABASE livefeed_win1252 WITH (FORCE);
+DROP DATABASE livefeed_euc_jp WITH (FORCE);
+DROP DATABASE livefeed_sql_ascii WITH (FORCE);

@@ -106,9 +106,9 @@ describe('SIGHUP', () => {
   it('heartbeat, also that of sessions that are there', async () => {
     const raw = await Raw.websocket(bridge, token);
     assert.equal((await raw.message({ type: 'welcome' })).heartbeat, 25);
-    await reload('heartbeat = 1s');
+    await reload('heartbeat = 4s');
     await until('a ping', () => raw.frames().some((each) => each.opcode === PING));
-    await raw.gone();
+    await raw.gone(60_000);
     await reload('');
   });
 

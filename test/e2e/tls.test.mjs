@@ -28,7 +28,7 @@ describe('TLS', () => {
     files = await certify(folder, 1001);
     cluster = await Cluster.start();
     db = await cluster.database(SCHEMA);
-    bridge = await Bridge.start(db, ['--tls-cert', files.cert, '--tls-key', files.key, '--handshake-timeout', '1s', '--heartbeat', '2s'], { ready: false });
+    bridge = await Bridge.start(db, ['--tls-cert', files.cert, '--tls-key', files.key, '--handshake-timeout', '5s', '--heartbeat', '4s'], { ready: false });
     bridge.origin = bridge.origin.replace('http:', 'https:');
     await until('the bridge to be ready', async () => (await get('/readyz')).status === 200);
     token = await db.token('42', { units: [7] });
@@ -164,15 +164,15 @@ describe('TLS', () => {
 
   it('plain HTTP, noise and half a TLS handshake end, at the latest by --handshake-timeout', async () => {
     const began = Date.now();
+    const quiet = await Raw.connect(bridge, { secure: trusting }); // its TLS handshake is done, its request never comes
     await Promise.all(['GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n', Buffer.alloc(1000, 7), '', Buffer.of(0x16, 3, 1, 2, 0, 1), Buffer.of(0x16)].map(async (bytes) => {
       const raw = await Raw.connect(bridge);
       if (bytes.length) await raw.send(bytes);
       await raw.gone();
       assert.ok(!/HTTP/.test(raw.received.toString('latin1')), 'no answer in the clear');
     }));
-    assert.ok(Date.now() - began < 10_000);
-    const quiet = await Raw.connect(bridge, { secure: trusting }); // its TLS handshake is done, its request never comes
     await quiet.gone();
+    assert.ok(Date.now() - began < 30_000);
   });
 
   it('SIGHUP: new connections see the new certificate, sessions go on', async () => {
@@ -238,7 +238,7 @@ describe('TLS', () => {
   it('silent clients are given up here, too; those that answer pings live', async () => {
     const silent = await Raw.websocket(bridge, token, { secure: trusting });
     const client = await open();
-    await silent.gone();
+    await silent.gone(60_000);
     assert.equal(client.closed, null);
     await client.leave();
   });

@@ -9,6 +9,7 @@ import { Bridge } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { Cluster, epochOf } from './lib/cluster.mjs';
 import { limits, rises } from './lib/limits.mjs';
+import { settled } from './lib/metrics.mjs';
 import { frame, Raw, TEXT } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { until } from './lib/wait.mjs';
@@ -118,7 +119,7 @@ describe('limits of a session', () => {
   });
 
   it('--rate: a bucket of rate and max-subscriptions', async () => {
-    const [RATE, SUBSCRIPTIONS, BAD] = [2, 8, 5];
+    const [RATE, SUBSCRIPTIONS, BAD] = [1, 9, 20];
     await start('--rate', `${RATE}/s`, '--max-subscriptions', String(SUBSCRIPTIONS), '--max-bad-messages', String(BAD));
     const ping = frame(TEXT, '{"type":"ping","ref":1}');
     const burst = async (n) => {
@@ -135,7 +136,7 @@ describe('limits of a session', () => {
       const raw = await burst(RATE + SUBSCRIPTIONS);
       await until('all answers', () => count(raw, pong) === RATE + SUBSCRIPTIONS);
       const from = Date.now();
-      await until('the bucket to fill', () => Date.now() - from > 1100);
+      await until('the bucket to fill', () => Date.now() - from > 1000 * RATE + 200);
       await raw.send(Buffer.concat(Array(RATE).fill(ping)));
       await until('two more', () => count(raw, pong) === 2 * RATE + SUBSCRIPTIONS);
       assert.equal(raw.ended, false);
@@ -143,8 +144,8 @@ describe('limits of a session', () => {
     });
     // Some too many are told, and the session goes on.
     const before_ = await limits(bridge);
-    const over = await burst(RATE + SUBSCRIPTIONS + 3);
-    await until('an answer to each', () => count(over, pong) + count(over, limited) === RATE + SUBSCRIPTIONS + 3);
+    const over = await burst(RATE + SUBSCRIPTIONS + BAD);
+    await until('an answer to each', () => count(over, pong) + count(over, limited) === RATE + SUBSCRIPTIONS + BAD);
     assert.ok(count(over, limited) >= 1);
     assert.equal((await limits(bridge)).rate - before_.rate, count(over, limited));
     assert.equal(over.ended, false);
@@ -180,10 +181,13 @@ describe('limits of a session', () => {
   });
 
   it('--max-session', async () => {
-    await start('--max-session', '2s');
-    const client = await enter();
-    await rises(bridge, {}, () => alive(client));
-    await rises(bridge, { 'max-session': 1 }, () => client.close(4409));
+    await start('--max-session', '6s');
+    const began = Date.now();
+    await rises(bridge, { 'max-session': 1 }, async () => {
+      await (await enter()).close(4409);
+    });
+    assert.ok(Date.now() - began >= 5000, 'not before');
+    const [client] = clients;
     // It comes back and has lost nothing.
     const since = client.welcome.cursor;
     await db.write(`UPDATE requests SET title = 'while away' WHERE id = 9`);
@@ -199,8 +203,10 @@ describe('limits of a session', () => {
     const large = (n, bytes) => db.write(`UPDATE requests SET title = $1 || repeat('x', $2) WHERE id = 50`, [`${n}-`, bytes]);
     // As many bytes as the bound at once, and many times that to one that reads.
     await rises(bridge, {}, async () => {
-      for (let n = 0; n < 20; n++) await large(n, 60_000);
-      await reads.caughtUp(db);
+      for (let n = 0; n < 20; n++) {
+        await large(n, 60_000);
+        for (const client of [reads, never]) await client.caughtUp(db);
+      }
     });
     assert.equal(reads.events().length, 20);
     never.socket.pause();
@@ -208,11 +214,12 @@ describe('limits of a session', () => {
     await rises(bridge, { 'max-queue': 1 }, async () => {
       for (let n = 0; n < 400 && (await limits(bridge))['max-queue'] === 0; n++) {
         await db.write(`UPDATE requests SET title = $1 || repeat('x', 200000) WHERE id = 50`, [`b${n}-`]);
+        await reads.caughtUp(db);
       }
+      never.socket.resume(); // it has seconds to take the close frame
     });
     await reads.caughtUp(db);
     const have = reads.events().length;
-    never.socket.resume();
     await never.close(4408);
     // What it has is the beginning, without a gap; with its cursor it gets the rest.
     const got = never.events();
@@ -264,6 +271,7 @@ describe('limits of a session', () => {
     for (const [name, channel] of [['unit channels', (n) => `requests:unit:${n}`], ['row channels', (n) => `requests:row:${n}`], ['row and unit channels', (n) => (n % 2 ? `requests:row:${n}` : `requests:unit:${n}`)]]) {
       it(`reconnects many times in a row and trips no limit: ${name}`, async () => {
         await start();
+        await settled(bridge, db); // what the last one wrote is no event of this one
         const token = await db.token('x', { units });
         const seen = new Map(units.map((n) => [channel(n), []]));
         const cursors = new Map(units.map((n) => [channel(n), undefined]));

@@ -9,7 +9,7 @@ import { Bridge, bridgeRun, cleanEnvironment, PROGRAM } from './lib/bridge.mjs';
 import { Client, isEvent } from './lib/client.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { Terminal } from './lib/terminal.mjs';
-import { until, within } from './lib/wait.mjs';
+import { DEADLINE_MS, until, within } from './lib/wait.mjs';
 
 /** The program with its lines of JSON taken apart. */
 class Tail {
@@ -208,7 +208,7 @@ describe('livefeed-bridge tail', () => {
       && (await db.value(`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'`)) === 0);
     assert.ok(tail.events.length < 40 * rows, 'it could not write all of it');
     tail.process.stdout.resume();
-    await tail.see('the last row', ({ key }) => key === String(40 * rows));
+    await until('the last row', () => tail.frames.at(-1)?.key === String(40 * rows), 4 * DEADLINE_MS);
     assert.deepEqual(tail.events.map(({ key }) => Number(key)), Array.from({ length: 40 * rows }, (_, i) => i + 1));
     assert.equal(await tail.end(), 0, tail.err);
   });
@@ -261,7 +261,7 @@ describe('livefeed-bridge tail', () => {
       await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (1, 7, '${nasty}')`);
       await plain.see(/request\.created {2}key 1/);
       await plain.see(/snapshot {2}requests:unit:7/);
-      const [line] = await json.see(/^\{"type":"request\.created".*$/m);
+      const [line] = await json.see(/^\{"type":"request\.created".*\}(?=\r?\n)/m);
       assert.equal(JSON.parse(line).data.title, nasty, 'escaped, it still means the same');
       for (const screen of [plain, json]) {
         assert.doesNotMatch(screen.text, /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]/);

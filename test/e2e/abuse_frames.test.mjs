@@ -22,7 +22,7 @@ describe('frames that break the rules', () => {
   before(async () => {
     cluster = await Cluster.start();
     db = await cluster.database(SCHEMA);
-    bridge = await Bridge.start(db, ['--max-message', `${MESSAGE}`, '--heartbeat', '2s', '--handshake-timeout', '1s']);
+    bridge = await Bridge.start(db, ['--max-message', `${MESSAGE}`]);
     token = await db.token('42', { units: [7] });
   });
   after(async () => {
@@ -30,8 +30,8 @@ describe('frames that break the rules', () => {
     await cluster?.remove();
   });
 
-  async function open(options) {
-    const raw = await Raw.websocket(bridge, token, options);
+  async function open(options, at = bridge) {
+    const raw = await Raw.websocket(at, token, options);
     assert.equal(raw.answer.status, 101);
     await raw.message({ type: 'welcome' });
     return raw;
@@ -179,19 +179,31 @@ describe('frames that break the rules', () => {
   });
 
   it('half a frame, and silence: closed after two heartbeats', async () => {
-    await Promise.all([frame(TEXT, 'x').subarray(0, 1), frame(TEXT, 'x'.repeat(1000)).subarray(0, 500), frame(PING, 'x').subarray(0, 5)].map(async (bytes) => {
-      const raw = await open();
-      await raw.send(bytes);
-      await raw.gone();
-    }));
+    const impatient = await Bridge.start(db, ['--heartbeat', '2s']);
+    try {
+      await Promise.all([frame(TEXT, 'x').subarray(0, 1), frame(TEXT, 'x'.repeat(1000)).subarray(0, 500), frame(PING, 'x').subarray(0, 5)].map(async (bytes) => {
+        const raw = await open({}, impatient);
+        await raw.send(bytes);
+        await raw.gone();
+      }));
+    } finally {
+      await impatient.stop();
+    }
   });
 
   it('who is closed for what is too large can still close in turn', async () => {
-    const raw = await open();
-    await raw.send(frame(TEXT, 'x'.repeat(100_000)));
-    assert.equal((await raw.close()).code, 1009);
-    await raw.send(frame(CLOSE, Buffer.of(3, 241)));
-    await raw.gone(3000); // not only when its time is up
+    // Not only when its time, 4 s, is up; unless somebody stood still for that long, each time.
+    let took = Infinity;
+    for (let tries = 0; took > 3000 && tries < 5; tries++) {
+      const raw = await open();
+      await raw.send(frame(TEXT, 'x'.repeat(100_000)));
+      assert.equal((await raw.close()).code, 1009);
+      const began = performance.now();
+      await raw.send(frame(CLOSE, Buffer.of(3, 241)));
+      await raw.gone();
+      took = performance.now() - began;
+    }
+    assert.ok(took <= 3000, `${took} ms`);
     const client = await Client.open(bridge, { token });
     client.send('x'.repeat(1_000_000));
     await client.close(1009);

@@ -10,7 +10,7 @@ import { after, before, describe, it } from 'node:test';
 import { epochOf, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge, freePort } from '../e2e/lib/bridge.mjs';
 import { Client } from '../e2e/lib/client.mjs';
-import { until } from '../e2e/lib/wait.mjs';
+import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, rounds, seconds } from './lib/random.mjs';
 import { Scene, unitChannels } from './lib/scene.mjs';
 import { Standby } from './lib/standby.mjs';
@@ -19,11 +19,13 @@ import { Witness } from './lib/witness.mjs';
 const UNITS = [1, 2, 3];
 const PROMOTIONS = rounds(1, 3);
 const DOWN_MS = 600; // nobody is primary, at most
+const FOUND_WITHIN_MS = 45_000 * SLOW; // 5 s between two tries, at most
 
 describe('a standby promoted under load', () => {
   let scene;
   let ports;
   let primary;
+  const standbys = [];
 
   before(async () => {
     scene = await Scene.start('promotion', { bridges: [] });
@@ -35,7 +37,7 @@ describe('a standby promoted under load', () => {
   });
   after(async () => {
     await scene?.end();
-    if (primary && primary !== scene.cluster) await primary.stop('immediate');
+    for (const standby of standbys) await standby.stop('immediate');
     await scene?.remove();
   });
 
@@ -49,7 +51,7 @@ describe('a standby promoted under load', () => {
     scene.db.cluster = standby;
     await second.stop();
     second.args[second.args.indexOf('--dsn') + 1] = standby.dsn(scene.db.name, 'bridge');
-    await second.again();
+    await second.again(FOUND_WITHIN_MS);
   }
 
   it('is told to every client as a new epoch, and loses, repeats and leaks nothing', async () => {
@@ -61,23 +63,24 @@ describe('a standby promoted under load', () => {
       await scene.session(`goes${unit}`, { unit, stay: 1200, epochs: true });
       await scene.session(`comes back${unit}`, { unit, stay: Infinity, bridges: [scene.bridges[1]], epochs: true });
     }
+    await scene.reached();
     scene.write(4, { units: UNITS });
     const chaos = scene.random.child('promotion');
     const epochs = [epochOf(scene.since)];
     try {
       for (let n = 0; n < PROMOTIONS; n++) {
-        const standby = await Standby.of(primary, ports[n]);
+        const standby = await Standby.of(primary, ports[n], (made) => standbys.push(made));
         await standby.synchronous();
         await lasting((seconds(2) * 1000) / PROMOTIONS); // the load goes on
         await fail(standby, chaos);
-        await until('the bridge to find the new primary', async () => (await roaming.get('/readyz')).status === 200);
+        await until('the bridge to find the new primary', async () => (await roaming.get('/readyz')).status === 200, FOUND_WITHIN_MS);
         epochs.push(await scene.db.value('SELECT livefeed.epoch()'));
-        await Promise.all(staying.map((session) => until(`${session.name} to be told of promotion ${n + 1}`, () => session.resyncs >= (n + 1) * session.channels.length)));
+        await Promise.all(staying.map((session) => until(`${session.name} to be told of promotion ${n + 1}`, () => session.resyncs >= (n + 1) * session.channels.length, FOUND_WITHIN_MS)));
         await lasting(chaos.int(500, 1500));
       }
       assert.equal(new Set(epochs).size, PROMOTIONS + 1, `each promotion has an epoch of its own: ${epochs}`);
       // The first prune() after a promotion says that transient events are gone, in an event of its own.
-      await until('bridges to be told of what was not durable', () => scene.db.value('SELECT EXISTS (SELECT FROM livefeed.transient_alive)'));
+      await until('bridges to be told of what was not durable', () => scene.db.value('SELECT EXISTS (SELECT FROM livefeed.transient_alive)'), FOUND_WITHIN_MS);
       await scene.calm();
       assert.equal(await scene.db.value('SELECT epoch FROM livefeed.look()'), epochs.at(-1));
 

@@ -66,7 +66,8 @@ class Partner {
 
   #frame(client, frame, text) {
     if (!this.isCustomer && new RegExp(`for:(?!${this.user}:)`).test(text)) this.wrong.push(`${this.user} received ${text}`);
-    if (frame.type === 'pong') this.pong = idOf(frame.cursor);
+    if (frame.type === 'subscribed' && frame.channel === this.channel) client.covers = true;
+    if (frame.type === 'pong' && client.covers) this.pong = idOf(frame.cursor); // it speaks of subscriptions that were answered
     if (frame.type === 'error' && frame.code === 'forbidden') this.refused++;
     else if (frame.type === 'error') this.wrong.push(text);
     if (frame.type === 'subscribed' && frame.recovered === false) this.wrong.push(text);
@@ -114,7 +115,7 @@ describe('an order that is reassigned', () => {
 
   async function write(random, stop) {
     const writer = await db.connect();
-    await writer.query(`SET lock_timeout = '5s'`);
+    await writer.query(`SET lock_timeout = '60s'`);
     let reassigned = 0;
     while (!stop.aborted) {
       // One order after the other, so that writers do not lock each other out.

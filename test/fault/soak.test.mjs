@@ -18,8 +18,8 @@ const WARM_UP_SHARE = 0.2;
 const GUESTS_EVERY = SECONDS > 60 ? 4 : 1;
 const SAMPLES = 200;
 // Median of the last quarter against that of the first. A short form is still warming up: it shows that the figures are taken.
-const GROWTH_MAX_KB = 2048;
-const DESCRIPTORS_GROWTH_MAX = 8; // sessions choose their bridge by chance
+const GROWTH_MAX_KB = SECONDS > 60 ? 2048 : 8192;
+const DESCRIPTORS_GROWTH_MAX = 16; // connections to the database that were not needed before, files of the log's tables
 
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 
@@ -38,24 +38,28 @@ describe('a soak', () => {
   /** What bridges and their backends hold now. */
   async function sample() {
     const now = {};
-    for (const [n, bridge] of scene.bridges.entries()) now[`bridge ${n + 1}`] = await held(bridge.process.pid);
-    const backends = await scene.backends(LISTENER, TICKER, KEEPER);
-    const count = new Map();
-    for (const { pid, name } of backends) {
-      count.set(name, (count.get(name) ?? 0) + 1);
-      const { anonymous, descriptors } = await held(pid); // its share of PostgreSQL's buffers says nothing
-      now[`${name} backend ${count.get(name)}`] = { rss: anonymous, descriptors };
+    let descriptors = 0; // sessions choose their bridge by chance: only together their connections stay the same
+    for (const [n, bridge] of scene.bridges.entries()) {
+      const has = await held(bridge.process.pid);
+      now[`bridge ${n + 1}`] = { rss: has.rss };
+      descriptors += has.descriptors;
+    }
+    now.bridges = { descriptors };
+    for (const { pid, name } of await scene.backends(LISTENER, TICKER, KEEPER)) {
+      const has = await held(pid).catch(() => null); // it may just have gone: another bridge ticks
+      if (has) now[`${name} backend ${pid}`] = { rss: has.anonymous, descriptors: has.descriptors }; // its share of PostgreSQL's buffers says nothing
     }
     samples.push(now);
   }
 
-  /** First and last quarter of each figure: { who: { rss: [first, last], descriptors: [first, last] } }. */
+  /** First and last quarter of each figure that is in both: [{ who, what, first, last }]. */
   function quarters() {
     const warm = samples.slice(Math.floor(samples.length * WARM_UP_SHARE));
     const quarter = Math.max(1, Math.floor(warm.length / 4));
     const of = (list, who, what) => median(list.map((one) => one[who]?.[what]).filter((value) => value !== undefined));
-    return Object.fromEntries(Object.keys(warm[0]).map((who) => [who, Object.fromEntries(['rss', 'descriptors'].map((what) => [
-      what, [of(warm.slice(0, quarter), who, what), of(warm.slice(-quarter), who, what)]]))]));
+    return [...new Set(warm.flatMap(Object.keys))].flatMap((who) => ['rss', 'descriptors'].map((what) => (
+      { who, what, first: of(warm.slice(0, quarter), who, what), last: of(warm.slice(-quarter), who, what) })))
+      .filter(({ first, last }) => first !== undefined && last !== undefined);
   }
 
   it('leaves memory and descriptors flat, and loses nothing', async () => {
@@ -80,15 +84,14 @@ describe('a soak', () => {
       await Promise.race([lasting(SECONDS * 1000, scene.signal), scene.faulty]);
       await scene.calm();
       const figures = quarters();
-      for (const [who, { rss, descriptors }] of Object.entries(figures)) {
-        console.log(`soak: ${who}: RSS ${rss[0]} -> ${rss[1]} kB, descriptors ${descriptors[0]} -> ${descriptors[1]}`);
-      }
+      for (const { who, what, first, last } of figures) console.log(`soak: ${who}: ${what} ${first} -> ${last}`);
       await scene.verdict({ seconds: SECONDS, guests, samples: samples.length });
-      for (const [who, { rss, descriptors }] of Object.entries(figures)) {
-        assert.ok(rss[1] - rss[0] <= GROWTH_MAX_KB, `${who} grew from ${rss[0]} to ${rss[1]} kB`);
-        assert.ok(descriptors[1] - descriptors[0] <= DESCRIPTORS_GROWTH_MAX, `${who} holds ${descriptors[1]} descriptors after ${descriptors[0]}`);
+      for (const { who, what, first, last } of figures) {
+        const most = { rss: GROWTH_MAX_KB, descriptors: DESCRIPTORS_GROWTH_MAX }[what];
+        assert.ok(last - first <= most, `${who}: ${what} grew from ${first} to ${last}`);
       }
-      assert.ok(Object.keys(figures).some((who) => who.startsWith(TICKER)), 'the ticker was looked at');
+      for (const who of ['bridge 1', 'bridge 2', 'bridges', LISTENER]) assert.ok(figures.some((each) => each.who.startsWith(who)), `${who} was looked at`);
+      assert.ok(samples.some((one) => Object.keys(one).some((who) => who.startsWith(TICKER))), 'the ticker was looked at');
     } finally {
       await scene.end();
     }

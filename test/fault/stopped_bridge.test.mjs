@@ -11,8 +11,8 @@ import { Scene, stopped } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
 const STOPPED_MS = rounds(6000, 30_000);
-const TAKEOVER_MS = 10_000 * SLOW; // events wait for over a second, then another bridge ticks
-const FLOWING_MS = 6000 * SLOW;
+const TAKEOVER_MS = 15_000 * SLOW; // events wait for over a second, then another bridge ticks
+const FLOWING_MS = 10_000 * SLOW;
 
 async function scene(name, bridges, work) {
   const set = await Scene.start(name, { bridges });

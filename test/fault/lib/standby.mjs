@@ -3,14 +3,15 @@
 // the cluster's place in a Database, which knows connection(), dsn(), stop() and again().
 
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { appendFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { ROOT } from '../../e2e/lib/cluster.mjs';
-import { until } from '../../e2e/lib/wait.mjs';
+import { until, SLOW } from '../../e2e/lib/wait.mjs';
 
 const TOOL = path.join(ROOT, 'dev/cluster');
+const IN_PLACE_MS = 45_000 * SLOW;
 const run = promisify(execFile);
 
 /** PostgreSQL's programs refuse to run as root. */
@@ -20,8 +21,8 @@ async function asPostgres(...command) {
 }
 
 export class Standby {
-  /** Of a cluster, or of a standby that was promoted; `port` is where it will be. Started, and streaming. */
-  static async of(primary, port) {
+  /** Of a cluster, or of a standby that was promoted; `port` names its Unix socket. Started, and streaming. `made` is told of it before that: it has to be stopped. */
+  static async of(primary, port, made = () => {}) {
     const standby = new Standby();
     standby.host = primary.host;
     standby.port = port;
@@ -32,8 +33,11 @@ export class Standby {
     await writeFile(path.join(standby.dir, 'port'), `${port}\n`);
     await asPostgres(path.join(bin, 'pg_basebackup'), '-h', primary.host, '-p', String(primary.port), '-U', 'postgres', '-D', path.join(standby.dir, 'data'),
       '--write-recovery-conf', '--wal-method=stream', '--checkpoint=fast', '--no-sync');
+    // No port of TCP: another process may have taken it by now.
+    await appendFile(path.join(standby.dir, 'data/postgresql.conf'), 'listen_addresses = \'\'\n');
+    made(standby);
     await standby.again();
-    await until('the standby to stream', async () => (await ask(primary, 'SELECT 1 FROM pg_stat_replication WHERE state = \'streaming\'')).length > 0);
+    await until('the standby to stream', async () => (await ask(primary, 'SELECT 1 FROM pg_stat_replication WHERE state = \'streaming\'')).length > 0, IN_PLACE_MS);
     return standby;
   }
 
@@ -49,7 +53,8 @@ export class Standby {
   async synchronous() {
     await ask(this.primary, 'ALTER SYSTEM SET synchronous_standby_names = \'*\'');
     await ask(this.primary, 'SELECT pg_reload_conf()');
-    await until('commits to wait for the standby', async () => (await ask(this.primary, 'SELECT 1 FROM pg_stat_replication WHERE sync_state = \'sync\'')).length > 0);
+    await until('commits to wait for the standby', async () => (await ask(this.primary, 'SELECT 1 FROM pg_stat_replication WHERE sync_state = \'sync\'')).length > 0, IN_PLACE_MS);
+    await ask(this.primary, 'CHECKPOINT'); // who makes them wait is the checkpointer: it has read the setting, too
   }
 
   async promote() {

@@ -32,6 +32,7 @@ describe('PostgreSQL killed under load', () => {
       staying.push(await scene.session(`stays${n}`, { unit, stay: Infinity, bridges: [scene.bridges[n % 2]], onStatus: () => { told++; } }));
     }
     for (const unit of UNITS) await scene.session(`goes${unit}`, { unit, stay: 1200 });
+    await scene.reached(); // who comes when PostgreSQL is down already is told to come back
     scene.write(3, { units: UNITS });
     scene.write(3, { units: UNITS, prefix: 'a', async: true });
 

@@ -9,7 +9,7 @@ import { Bridge } from '../e2e/lib/bridge.mjs';
 import { Client, isEvent } from '../e2e/lib/client.mjs';
 import { Cluster } from '../e2e/lib/cluster.mjs';
 import { SCHEMA } from '../e2e/lib/schema.mjs';
-import { until } from '../e2e/lib/wait.mjs';
+import { DEADLINE_MS, until } from '../e2e/lib/wait.mjs';
 
 const FILES = 128;
 const AGAIN_MS = 100; // how soon one that was closed comes back
@@ -58,7 +58,7 @@ describe('more clients than files', () => {
     await full(then); // what the bridge gave back is taken as well
     await cluster.again();
     await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (1, 7, 'x')`);
-    assert.equal((await client.next(isEvent)).key, '1');
+    assert.equal((await client.next(isEvent, 2 * DEADLINE_MS)).key, '1');
     assert.equal(client.closed, null);
     await client.leave();
   });

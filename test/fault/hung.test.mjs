@@ -13,9 +13,10 @@ import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { LISTENER, Scene, stopped, TICKER } from './lib/scene.mjs';
 
 const UNITS = [1, 2];
-const TICKER_NOTICED_MS = 12_000 * SLOW; // 5 s in the bridge, and what a loaded machine adds
-const NOTICED_MS = 25_000 * SLOW; // 15 s in the bridge
-const FLOWING_MS = 8000 * SLOW;
+// Without time-outs it would be for as long as the test waits; what is above them is for a loaded machine.
+const TICKER_NOTICED_MS = 30_000 * SLOW; // 5 s in the bridge
+const NOTICED_MS = 60_000 * SLOW; // 15 s in the bridge, and 10 for each connection of the pool that hangs as well
+const FLOWING_MS = 15_000 * SLOW;
 const STOPPED_MS = rounds(3000, 30_000);
 
 /** Sessions that stay on the only bridge, and what they are told. */

@@ -138,13 +138,13 @@ export class Writer {
 
   /** The connection is gone, or the transaction is. */
   async #failed({ tx, ending, prepared }, error) {
-    const dead = !this.#alive || error.severity !== 'ERROR' || prepared;
+    let dead = !this.#alive || error.severity !== 'ERROR' || prepared;
     if (error.severity && !EXPECTED_ERRORS.has(error.code)) {
       if (this.refused) this.refused[error.code] = (this.refused[error.code] ?? 0) + 1;
       else this.checker.defect('write', `${tx.name}: ${error.code} ${error.message}`);
     }
     tx.end(dead && ending ? 'lost' : 'rolled back');
-    if (!dead) await this.#client.query('ROLLBACK').catch(() => {});
+    if (!dead) await this.#client.query('ROLLBACK').catch(() => { dead = true; }); // a cancel that came late, say
     if (dead) {
       this.#alive = false;
       await this.#client.end().catch(() => {});

@@ -224,12 +224,14 @@ int64_t session_covered(const struct session *session, size_t n)
 	if (session->state == SESSION_GREETING || !session->hub->begun || is_waiting(session))
 		return -1;
 	int64_t position = session_position(session);
-	if (n >= session->n_frames)
+	/* To one that ends nothing is sent of what comes then, and of what waited perhaps not all: its events alone say how far it is. */
+	bool ends = session->state >= SESSION_CLOSING;
+	if (n >= session->n_frames && !ends)
 		return position;
 	if (session->uncovered || session->snapshot_queued)
 		return -1;
-	int64_t passed = session->passed_id;
-	for (size_t i = n; i-- > 0;) {
+	int64_t passed = ends ? -1 : session->passed_id;
+	for (size_t i = n < session->n_frames ? n : session->n_frames; i-- > 0;) {
 		const struct frame *frame = session->ring[(session->first + i) & (session->capacity - 1)];
 		if (frame->id != 0) {
 			passed = frame->id;

@@ -503,8 +503,8 @@ static void test_at_random(unsigned seed)
 /* Rights to rows are asked for again then, and all wait for that: but not before each channel was told. */
 static void test_resync(void)
 {
-	static const char *const channels[] = {"orders:row:1", "orders:unit:7", "orders:row:2", "orders:user:42",
-	                                       "orders:row:3", "orders:row:4",  "orders:row:5"};
+	static const char *const mine[] = {"orders:row:1", "orders:unit:7", "orders:row:2", "orders:user:42",
+	                                   "orders:row:3", "orders:row:4",  "orders:row:5"};
 	struct client a;
 	struct text users[] = {text("42")};
 	begin_merged();
@@ -512,7 +512,7 @@ static void test_resync(void)
 		world.rows[world.n_rows++] = (struct row){"orders", &"1\0002\0003\0004"[2 * i], ROW_FOUND, "7", "42"};
 	enter_merged(&a, "\"units\":[7]");
 	for (size_t i = 0; i < 7; i++)
-		subscribe(&a, channels[i]);
+		subscribe(&a, mine[i]);
 	pump();
 	is_int(skip(&a), 7, "seven channels of a feed");
 	emit(.id = 101, .flags = EVENT_RESYNC, .feed = text("orders"), .body = text("folded"));
@@ -530,6 +530,37 @@ static void test_resync(void)
 	world_end();
 }
 
+/* Who breaks off at the end resumes with the cursor that it has: what waited, or came since, was not sent. */
+static void test_end(void)
+{
+	struct client a, b;
+	int64_t covered;
+	begin_merged();
+	enter_merged(&a, "\"units\":[7]");
+	enter_merged(&b, "\"units\":[7]");
+	subscribe(&a, "requests:unit:7");
+	subscribe(&b, "requests:unit:7");
+	pump();
+	skip(&a);
+	skip(&b);
+	emit(.id = 101, UNIT7);
+	pump();
+	session_close(a.session, CLOSE_GOING_AWAY, "shutting down");
+	emit(.id = 102, UNIT7);
+	pump();
+	takes(&a, 101, "\"requests:unit:7\"", "what waited when it was closed");
+	is_int(take(&a, NULL, &covered), -1, "and no more");
+	is_int(session_covered(a.session, SIZE_MAX), -1, "what came then is not covered");
+	takes(&b, 101, "\"requests:unit:7\"", "another goes on");
+	set_clock((int64_t)3630 * 1000);
+	is_int(take(&b, NULL, &covered), 0, "what waits goes with the token: an error");
+	is_int(covered, -1, "which does not cover it");
+	is_int(session_covered(b.session, SIZE_MAX), -1, "nor does what is behind it");
+	leave(&a);
+	leave(&b);
+	world_end();
+}
+
 int main(void)
 {
 	test_order();
@@ -539,6 +570,7 @@ int main(void)
 	test_lost();
 	test_no_subscription();
 	test_resync();
+	test_end();
 	for (unsigned seed = 1; seed <= 5; seed++)
 		test_at_random(seed);
 	return tap_done();

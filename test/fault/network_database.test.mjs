@@ -64,9 +64,21 @@ describe('the network between a bridge and PostgreSQL', { skip }, () => {
   const backends = () => scene.db.query(`SELECT pid, application_name AS name FROM pg_stat_activity WHERE client_addr = $1 AND ($2 OR application_name !~ 'pool') ORDER BY pid`, [wire.near, LONG]);
   const ticker = () => scene.db.value('SELECT client_addr FROM pg_stat_activity WHERE pid = (SELECT ticker_pid FROM livefeed.status)');
 
+  /** Waits until the bridge on the wire ticks. Where it once stood still for a second, the other one does, until it goes. */
+  async function ticks() {
+    const isTicker = async () => await ticker() === wire.near;
+    while (other && !await isTicker()) {
+      await other.stop();
+      await until('the bridge on the wire to be the ticker again', isTicker, TAKEN_OVER_WITHIN_MS);
+      await other.again();
+    }
+    await until('the bridge on the wire to be the ticker', isTicker, TAKEN_OVER_WITHIN_MS);
+  }
+
   /** One cut: figures of it. */
   async function cut(staying, told, observer) {
-    await until('the bridge on the wire to be the ticker', async () => await ticker() === wire.near, 20_000 * SLOW);
+    await ticks();
+    const said = other?.log.length;
     const old = await backends();
     told.clear();
     let at = performance.now();
@@ -74,7 +86,7 @@ describe('the network between a bridge and PostgreSQL', { skip }, () => {
     const figures = {};
     if (observer) {
       const since = (await scene.db.query('SELECT id_last FROM livefeed.ticks ORDER BY tick DESC LIMIT 1'))[0].id_last;
-      await until('another bridge to take over', async () => observer.heard?.frame.id > since && await ticker() === null && other.log.includes('this bridge is the ticker'), TAKEN_OVER_WITHIN_MS);
+      await until('another bridge to take over', async () => observer.heard?.frame.id > since && await ticker() === null && other.log.includes('this bridge is the ticker', said), TAKEN_OVER_WITHIN_MS);
       figures.takenOverMs = Math.round(performance.now() - at);
     }
     await until('all sessions to be told', () => staying.every(({ name }) => told.get(name) === false), TOLD_WITHIN_MS);

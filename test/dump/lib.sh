@@ -6,7 +6,7 @@ databases=()
 
 drop_databases() {
     local db
-    for db in "${databases[@]}"; do dropdb --if-exists "$db"; done
+    for db in "${databases[@]}"; do dropdb --if-exists --force "$db"; done
 }
 
 create() { # NAME

@@ -22,7 +22,7 @@ async function oneProgram(cluster, server, sessions, changes, from, everyMs) {
         async measure() {
             const out = await run(sqltime, [cluster.conninfo(server.db), String(changes), String(from), String(everyMs),
                 'BEGIN', 'UPDATE items SET n = {n} WHERE id = {n} % 500 + 1', 'COMMIT']);
-            await load.wait(10_000);
+            await load.wait(60_000);
             const arrivals = await load.stamps(), sent = [], answered = [];
             for (const line of out.trim().split('\n')) {
                 const [n, before, after] = line.split(' ').map(Number);

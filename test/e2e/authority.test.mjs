@@ -191,6 +191,7 @@ describe('authority', () => {
       const client = await open(a, token);
       await db.write(`SELECT livefeed.disconnect('46')`);
       await client.close(4403, SOON_MS);
+      await reached(); // the other bridge, too
       await nextSecond();
       for (const bridge of [a, b]) await refused(bridge, mint('HS256', SECRET, { user_id: '46', units: [7] }));
       await open(a, mint('HS256', SECRET, { user_id: '46', units: [7], iat: now() }));

@@ -11,7 +11,7 @@ import { until } from './lib/wait.mjs';
 
 const UNITS = [1, 2, 3];
 const SESSIONS = 24;
-const DRAIN_MS = 3000;
+const DRAIN_MS = 6000; // more than a machine may stand still
 const GET = 'GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n';
 
 describe('drain', () => {

@@ -111,12 +111,12 @@ describe('flow', () => {
     for (const bridge of bridges.splice(0)) await bridge.stop();
     const ticker = await until('one of them to tick', async () => (await names()).find((row) => row.ticker && [one.process.pid, two.process.pid].includes(row.pid)));
     const [gone, stays] = ticker.pid === one.process.pid ? [one, two] : [two, one];
+    bridges.push(stays);
     const client = await as(stays);
     await client.subscribe('requests:unit:7');
     await gone.kill();
     await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (20000, 7, 'after the ticker')`);
     assert.equal((await client.next(isEvent)).key, '20000');
-    bridges.push(stays);
   });
 
   it('lets no one wait for a transaction that is held open', async () => {
@@ -126,14 +126,16 @@ describe('flow', () => {
     const holder = await db.connect();
     await holder.query('BEGIN');
     await holder.query(`INSERT INTO requests (id, unit_id, title) VALUES (30000, 7, 'held')`);
-    let slowest = 0;
+    const took = [];
     for (let n = 1; n <= 20; n++) {
       const began = performance.now();
       await db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 7, 'quick')`, [30_000 + n]);
       await client.next({ key: String(30_000 + n) });
-      slowest = Math.max(slowest, performance.now() - began);
+      took.push(performance.now() - began);
     }
-    assert.ok(slowest < 900 * SLOW, `an event took ${slowest} ms`);
+    // A machine may stand still now and then; events that are found by the look once a second are late each time.
+    took.sort((a, b) => a - b);
+    assert.ok(took[took.length / 2] < 900 * SLOW, `events took ${took.map(Math.round)} ms`);
     assert.ok(!client.events().some((event) => event.key === '30000'));
     const head = idOf(await db.head());
     await holder.query('COMMIT');

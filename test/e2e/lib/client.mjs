@@ -57,7 +57,7 @@ export class Client {
       const frame = JSON.parse(text);
       this.frames.push(frame);
       this.#unread.push(frame);
-      for (const wake of this.#waiting) wake();
+      for (const wake of this.#waiting) wake(frame);
     });
     this.socket.on('close', (code, reason) => {
       this.closed = { code, reason: reason.toString() };
@@ -74,13 +74,14 @@ export class Client {
     this.socket.send(typeof message === 'string' || Buffer.isBuffer(message) ? message : JSON.stringify(message));
   }
 
+  /** `look` is given the frame that has just come, if that is why it is called: what came before it was looked at. */
   async #wait(what, look, ms = DEADLINE_MS) {
     const found = look();
     if (found !== undefined) return found;
     let wake;
     return within(what, new Promise((resolve, reject) => {
-      wake = () => {
-        const frame = look();
+      wake = (latest) => {
+        const frame = look(latest);
         if (frame !== undefined) {
           this.#waiting.delete(wake);
           resolve(frame);
@@ -106,8 +107,9 @@ export class Client {
   next(match, ms) {
     const fits = matcher(match);
     const what = typeof match === 'function' ? match.toString() : JSON.stringify(match);
-    return this.#wait(`a frame ${what}`, () => {
-      const at = this.#unread.findIndex(fits);
+    return this.#wait(`a frame ${what}`, (latest) => {
+      if (latest && !fits(latest)) return undefined;
+      const at = latest ? this.#unread.lastIndexOf(latest) : this.#unread.findIndex(fits); // another may have taken it
       return at < 0 ? undefined : this.#unread.splice(at, 1)[0];
     }, ms);
   }

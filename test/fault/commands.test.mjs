@@ -15,6 +15,7 @@ import { tearDown } from './lib/scene.mjs';
 
 const CALLERS = 8;
 const PATIENCE_MS = 5000; // then a caller gives an attempt up, and comes again
+const AGAIN_WITHIN_MS = 60_000 * SLOW;
 const FAULTS_MS = 60_000 * SLOW; // a slow machine has so long to have had each fault once
 const LAST_MS = 60_000 * SLOW; // for what is not answered when the faults are over
 
@@ -119,7 +120,7 @@ describe('commands with a key', () => {
       async () => { // a bridge
         const victim = chaos.pick(bridges);
         await victim.kill();
-        await victim.again();
+        await victim.again(AGAIN_WITHIN_MS);
         counts.kills++;
       },
       async () => { // connections of bridges
@@ -146,7 +147,7 @@ describe('commands with a key', () => {
     }
     if (wrong) throw wrong;
 
-    await Promise.all(bridges.map((bridge) => bridge.ready()));
+    await Promise.all(bridges.map((bridge) => bridge.ready(AGAIN_WITHIN_MS)));
     const taken = await db.query('SELECT command, counter, n FROM taken ORDER BY counter, n');
     assert.deepEqual(new Set(taken.map(({ command }) => command)), new Set(answers.keys()), 'those done are those answered');
     assert.equal(taken.length, answers.size, 'once each');

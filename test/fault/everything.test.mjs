@@ -7,6 +7,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, repeatedly, seconds } from './lib/random.mjs';
 import { Scene, stopped, unitChannels } from './lib/scene.mjs';
 import { FEEDS } from './lib/writer.mjs';
@@ -17,6 +18,7 @@ const ROWS = ['w1-1', 'w2-1', 'w3-2', 'a1-1'];
 const PAUSE_MS = 1200; // between two faults of a lane, at most
 const DOWN_MS = 800;
 const STOPPED_MS = 3000;
+const AGAIN_WITHIN_MS = 60_000 * SLOW; // the other lane may have PostgreSQL down again and again, or recovering
 
 describe('everything', () => {
   let scene;
@@ -35,8 +37,8 @@ describe('everything', () => {
     const definition = (feed) => `SELECT livefeed.watch('${feed}', unit => 'unit_id', users => '{user_id}')`;
     return {
       bridges: {
-        'bridge killed': async () => { const one = bridge(); await one.kill(); await one.again(); },
-        'bridge ended and started': async () => { const one = bridge(); await one.stop(); await one.again(); },
+        'bridge killed': async () => { const one = bridge(); await one.kill(); await one.again(AGAIN_WITHIN_MS); },
+        'bridge ended and started': async () => { const one = bridge(); await one.stop(); await one.again(AGAIN_WITHIN_MS); },
         'bridge stopped': () => stopped([bridge().process.pid], () => lasting(random.int(100, STOPPED_MS), signal)),
         'both bridges stopped': () => stopped(scene.bridges.map(({ process: { pid } }) => pid), () => lasting(random.int(100, DOWN_MS), signal)),
         'bridge reloaded': async () => bridge().process.kill('SIGHUP'),

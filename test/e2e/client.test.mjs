@@ -3,14 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { Cluster } from './lib/cluster.mjs';
+import { Cluster, idOf } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { broken, follow, liveClient } from './lib/livefeed.mjs';
+import { broken, follow, gone, hearing, liveClient } from './lib/livefeed.mjs';
 import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
-import { until } from './lib/wait.mjs';
+import { DEADLINE_MS, until } from './lib/wait.mjs';
 
 const TABLES = `${COMMANDS}
   CREATE FUNCTION open_requests(unit text) RETURNS jsonb LANGUAGE sql STABLE AS
@@ -35,6 +35,7 @@ describe('livefeed-client', () => {
   afterEach(async () => {
     for (const client of clients) client.close();
     clients = [];
+    await gone(bridge);
     await db.write('DELETE FROM requests; DELETE FROM places');
     await settled(bridge, db);
   });
@@ -99,9 +100,8 @@ describe('livefeed-client', () => {
   it('gives a late subscriber the rows without taking events from the others', async () => {
     const client = as('alice');
     const early = follow(client, 'requests:unit:7');
-    await until('live', () => client.status === 'live');
+    await until('it to be live', () => early.started);
     const write = (id) => db.write(`INSERT INTO requests (id, unit_id) VALUES ($1, 7)`, [id]);
-    await client.call('whoami');
     for (let id = 1; id <= 20; id++) await write(id);
     const late = follow(client, 'requests:unit:7', { snapshot: true });
     for (let id = 21; id <= 40; id++) await write(id);
@@ -132,9 +132,10 @@ describe('livefeed-client', () => {
     assert.deepEqual(jobs.rows.get('b'), { done: 3 });
     assert.deepEqual(seen, [null, 'places.updated', 'places.deleted']);
     assert.equal(places.version, 3);
+    const others = follow(client, 'places:unit:7');
     places.close();
     await db.write('DELETE FROM places');
-    await client.call('whoami');
+    await until('others to hear of it', () => others.events.length === 1);
     assert.equal(places.rows.size, 1);
   });
 
@@ -162,10 +163,10 @@ describe('livefeed-client', () => {
       await until('the first', () => told.events.length === 1);
       await own.kill();
       await until('offline', () => client.status === 'offline');
-      const waiting = client.call('rename', { id: 2, title: 'called while away' });
+      const waiting = client.call('rename', { id: 2, title: 'called while away' }, { timeout: 4 * DEADLINE_MS });
       await db.write(`INSERT INTO requests (id, unit_id) SELECT n, 7 FROM generate_series(2, 50) n; DELETE FROM requests WHERE id = 1`);
       await own.again();
-      await until('live again', () => client.status === 'live');
+      await until('live again', () => client.status === 'live', 3 * DEADLINE_MS);
       assert.deepEqual(await waiting, { id: 2, by: 'alice' });
       await until('the rows', () => rows.rows.size === 49 && rows.rows.get('2').title === 'called while away');
       assert.deepEqual(told.events.map(({ key }) => key), ['1', ...Array.from({ length: 49 }, (_, n) => String(n + 2)), '1', '2']);
@@ -179,17 +180,16 @@ describe('livefeed-client', () => {
     const own = await Bridge.start(db, ['--heartbeat', '1s', '--history', '64KiB']);
     const proxy = await Proxy.start(own.port);
     try {
-      const client = as('alice', { origin: proxy.origin });
+      const pongs = [];
+      const client = as('alice', { origin: proxy.origin, WebSocket: hearing('pong', pongs) });
       const quiet = follow(client, 'requests:unit:7');
       const busy = follow(client, 'requests:unit:8');
-      await until('live', () => client.status === 'live');
-      await client.call('whoami');
+      await until('both to be live', () => quiet.started && busy.started);
       const then = await db.head();
       await db.write(`INSERT INTO requests (unit_id, title) SELECT 8, repeat('long ', 1000) FROM generate_series(1, 30)`);
       await until('all of it', () => busy.events.length === 30);
-      const messages = () => metric(own, 'livefeed_messages_received_total');
-      const before = await messages();
-      await until('a ping', async () => await messages() > before);
+      const last = busy.events.at(-1).id;
+      await until('a pong that covers it', () => pongs.some(({ cursor }) => idOf(cursor) >= last), 3 * DEADLINE_MS); // a ping is not for some 10 s
       await db.query('SELECT livefeed.tick()');
       await db.query(`SELECT livefeed.prune('0 s')`); // what the quiet channel was last sent is kept no more
       const witness = await Client.open(own, { token: await db.token('zoe', { units: [7] }) });
@@ -197,8 +197,8 @@ describe('livefeed-client', () => {
       await witness.leave();
       await broken(client, proxy);
       await until('live again', () => client.status === 'live');
-      await db.write(`INSERT INTO requests (unit_id) VALUES (7)`);
-      await until('the event', () => quiet.events.length === 1);
+      await db.write(`INSERT INTO requests (unit_id) VALUES (7), (8)`);
+      await until('the events', () => quiet.events.length === 1 && busy.events.length === 31);
       assert.deepEqual([quiet.resyncs, busy.resyncs], [[], []]);
     } finally {
       await proxy.stop();

@@ -18,9 +18,10 @@ describe('livefeed-client', () => {
     await until('polling', () => client.transport === 'poll' && count.values.length, LONG_MS);
     const polls = () => here.proxy.count('POST /poll');
     const first = polls();
-    const began = Date.now();
-    await until('some time to pass', () => Date.now() - began > 2000);
-    assert.ok(polls() - first <= 4, `${polls() - first} polls in 2 s`);
+    const began = performance.now();
+    await until('some time to pass', () => performance.now() - began > 2000);
+    const [n, ms] = [polls() - first, performance.now() - began];
+    assert.ok(n <= ms / 900 + 2, `${n} polls in ${ms} ms`); // at its own pace of one a second
     await here.insert(1, 1);
     await until('the new value', () => count.values.at(-1) === 1);
   });

@@ -81,8 +81,9 @@ describe('livefeed-client', () => {
           await faults[broken % faults.length](client);
         }
       })().finally(() => { broken = Infinity; });
+      const enough = () => told.every(({ events }) => events.length > 20) || Date.now() > end + DEADLINE_MS;
       const writing = (async () => {
-        while (Date.now() < end || broken < faults.length) {
+        while (Date.now() < end || broken < faults.length || !enough()) {
           await change(db, random);
           await pause(random.int(0, 9));
         }
@@ -95,7 +96,7 @@ describe('livefeed-client', () => {
       proxy.cut();
       await db.write(`INSERT INTO requests (id, unit_id) VALUES (1000, 7), (1001, 8)`);
       await witness.caughtUp(db);
-      await until('the last events', () => told.every(({ events }, at) => events.at(-1)?.key === String(1000 + at)));
+      await until('the last events', () => told.every(({ events }, at) => events.at(-1)?.key === String(1000 + at)), 3 * DEADLINE_MS); // it waits for up to 30 s between two tries
       for (const [channel, { rows }] of collections) {
         const [feed, , unit] = channel.split(':');
         const stored = await db.query(feed === 'requests' ? 'SELECT id, title, status FROM requests WHERE unit_id::text = $1' : 'SELECT * FROM places WHERE unit_name = $1', [unit]);
@@ -121,7 +122,7 @@ describe('livefeed-client', () => {
   const kill = async () => { await bridge.kill(); await bridge.again(); };
   const other = (client) => client.subscribe('storage:unit:7').unsubscribe();
   const allow = (upgrades, streams = true) => () => { Object.assign(proxy, { upgrades, streams }); };
-  const carries = (transport) => (client) => until(transport, () => client.transport === transport, 2 * DEADLINE_MS);
+  const carries = (transport) => (client) => until(transport, () => client.transport === transport, 5 * DEADLINE_MS);
 
   it('keeps what the tables hold, and tells every event once, over broken connections and killed bridges', async (t) => {
     await compare(t, 'client over WebSocket', [cut, carries('websocket'), cut, other, kill, carries('websocket'), cut]);

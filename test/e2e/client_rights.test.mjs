@@ -6,10 +6,10 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { COMMANDS } from './lib/commands.mjs';
-import { broken, follow, liveClient } from './lib/livefeed.mjs';
+import { broken, follow, gone, liveClient } from './lib/livefeed.mjs';
 import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
-import { until } from './lib/wait.mjs';
+import { DEADLINE_MS, until } from './lib/wait.mjs';
 
 describe('livefeed-client', () => {
   let cluster;
@@ -25,6 +25,7 @@ describe('livefeed-client', () => {
   afterEach(async () => {
     for (const client of clients) client.close();
     clients = [];
+    await gone(bridge);
     await db.write('DELETE FROM requests; DELETE FROM orders');
     await settled(bridge, db);
   });
@@ -39,16 +40,16 @@ describe('livefeed-client', () => {
     return client;
   }
 
-  const live = (client) => until('live', () => client.status === 'live');
+  const live = (client) => until('live', () => client.status === 'live', 3 * DEADLINE_MS);
 
   it('asks for a fresh token before the old one ends, and stays connected', async () => {
     let asked = 0;
-    const client = open(async () => { asked++; return db.token('ann', { units: [7], ttl: '6 s' }); });
+    const client = open(async () => { asked++; return db.token('ann', { units: [7], ttl: '12 s' }); }); // fresh ones with half of it to go
     const told = follow(client, 'requests:unit:7');
     await live(client);
     const statuses = [];
     client.onStatus((status) => statuses.push(status));
-    await until('two more tokens', () => asked >= 3);
+    await until('two more tokens', () => asked >= 3, 3 * DEADLINE_MS);
     await db.write('INSERT INTO requests (unit_id) VALUES (7)');
     await until('the event', () => told.events.length === 1);
     assert.deepEqual(statuses, []);

@@ -30,8 +30,8 @@ describe('livefeed-client', () => {
       await db.write('INSERT INTO requests (id, unit_id) VALUES (1, 7)');
       let patient = true;
       client.onStatus(() => { patient = false; proxy.mute = false; });
-      await until('the end of patience', () => !patient, 2 * DEADLINE_MS);
-      await until('live again', () => client.status === 'live');
+      await until('the end of patience', () => !patient, 4 * DEADLINE_MS);
+      await until('live again', () => client.status === 'live', 2 * DEADLINE_MS);
       await until('the row', () => rows.rows.size === 1);
     } finally {
       client?.close();

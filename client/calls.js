@@ -38,9 +38,10 @@ export class Calls {
   add(ref, name, args, { idempotencyKey, timeout = CALL_MS }) {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= CALLS_MOST) throw new LivefeedError('rate_limited', `${CALLS_MOST} calls wait for their answers`);
+      const copy = JSON.parse(JSON.stringify(args)); // a repeat is the same, whatever becomes of them
       const key = idempotencyKey ?? Array.from({ length: 16 }, () => randomByte().toString(16).padStart(2, '0')).join('');
       const timer = setTimeout(() => this.answer({ ref, code: 'unavailable', message: `no answer to ${name} within ${timeout} ms` }), timeout);
-      const call = { name, args, key, resolve, reject, timer };
+      const call = { name, args: copy, key, resolve, reject, timer };
       this.#waiting.set(ref, call);
       this.#send(ref, call);
     });

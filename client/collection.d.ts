@@ -5,6 +5,8 @@
  * @returns {string}
  */
 export function keyOf(row: Record<string, unknown>, columns: string[]): string;
+/** What the application's own functions throw is not ours to trip over. */
+export function tell(handler: any, ...args: any[]): void;
 /** @template [Row=any] */
 export class Collection<Row = any> {
     /**

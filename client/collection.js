@@ -11,6 +11,15 @@ export function keyOf(row, columns) {
   return columns.length === 1 ? text[0] : text.map(encodeURIComponent).join();
 }
 
+/** What the application's own functions throw is not ours to trip over. */
+export function tell(/** @type {any} */ handler, /** @type {any[]} */ ...args) {
+  try {
+    handler?.(...args);
+  } catch (error) {
+    console.error(error);
+  }
+}
+
 /** @template [Row=any] */
 export class Collection {
   /** @type {Map<string, Row>} by key */
@@ -85,6 +94,6 @@ export class Collection {
   /** @param {import('./livefeed.js').Event | null} event */
   #changed(event) {
     this.version++;
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of [...this.#listeners]) tell(listener, event);
   }
 }

@@ -1,4 +1,11 @@
 /**
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {number} ms
+ * @returns {Promise<T>} fails where it takes longer
+ */
+export function inTime<T>(promise: Promise<T>, ms: number): Promise<T>;
+/**
  * @typedef {object} Sink whom a link tells
  * @property {(frame: any) => void} frame
  * @property {(code: number, reason?: string) => void} closed the link ended by itself; told once, and not after close()

@@ -11,6 +11,19 @@ const PACE_MS = 1_000; // between requests that bring no events
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /**
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {number} ms
+ * @returns {Promise<T>} fails where it takes longer
+ */
+export function inTime(promise, ms) {
+  /** @type {any} */
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('no answer')), ms); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/**
  * An answer, unless aborted before it. Node 18's fetch forgets its signal when memory is collected: nothing here relies on it.
  * @param {AbortSignal} signal
  * @param {Promise<Response>} asked
@@ -183,7 +196,7 @@ export function openHttp(sink, streams) {
         if (over) return;
         if (other) continue;
         if (!wanted) {
-          await sink.request('healthz', { signal: abort.signal });
+          await inTime(answered(abort.signal, sink.request('healthz', { signal: abort.signal })), CONNECT_MS);
           sink.up();
           await change;
         } else if (link.kind === 'sse') {

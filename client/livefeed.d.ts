@@ -54,59 +54,7 @@ export type Subscription = import("./types.js").Subscription;
 export type Options = import("./types.js").Options;
 export type CallOptions = import("./types.js").CallOptions;
 export type Closed = import("./types.js").Closed;
-/**
- * `at`: the last event's id; `rows`: the last snapshot's
- */
-export type Subscriber = Handlers & {
-    at: number;
-    rows: number;
-};
-export type Channel = {
-    name: string;
-    subscribers: Set<Subscriber>;
-    /**
-     * where to go on
-     */
-    cursor: string | null;
-    /**
-     * the rows are to be fetched
-     */
-    fresh: boolean;
-    /**
-     * live on the present link
-     */
-    on: boolean;
-    /**
-     * has been live before
-     */
-    started: boolean;
-    /**
-     * of the subscribe that waits for its answer
-     */
-    ref: number;
-    /**
-     * the snapshot that it asked for
-     */
-    awaiting: boolean;
-    /**
-     * while the rows are fetched apart
-     */
-    held: Event[] | null;
-    /**
-     * the last, of a query
-     */
-    value: {
-        data: any;
-    } | null;
-    /**
-     * until it is asked for again
-     */
-    timer: any;
-    failures: number;
-    /**
-     * when a snapshot may be fetched again
-     */
-    next: number;
-};
+export type Subscriber = import("./types.js").Subscriber;
+export type Channel = import("./types.js").Channel;
 import { Collection } from './collection.js';
 export { Collection, keyOf } from "./collection.js";

@@ -2,15 +2,15 @@
 // subscriptions, which comes back by itself and goes on where it was. The protocol: docs/protocol.md.
 
 import { Calls, LivefeedError } from './calls.js';
-import { Collection } from './collection.js';
-import { openHttp, openSocket } from './links.js';
+import { Collection, tell } from './collection.js';
+import { inTime, openHttp, openSocket } from './links.js';
 
 export { LivefeedError } from './calls.js';
 export { Collection, keyOf } from './collection.js';
 
 const BACKOFF_MS = { first: 1_000, most: 30_000 }; // a random part of it is waited (full jitter)
 const ANSWER_MS = 10_000; // silence after a ping
-const TOKEN_MS = 30_000; // for the application's function to give one
+const GIVE_MS = 30_000; // for the application's function to give a token, the bridge a channel's rows
 const REFETCH_MS = 1_000; // between two snapshots of one channel
 const TIMER_MOST_MS = 2 ** 31 - 1;
 const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after which a subscription is over
@@ -37,22 +37,8 @@ const FINAL = ['forbidden', 'unknown_channel', 'bad_message']; // errors after w
  * @typedef {import('./types.js').Options} Options
  * @typedef {import('./types.js').CallOptions} CallOptions
  * @typedef {import('./types.js').Closed} Closed
- *
- * @typedef {Handlers & { at: number, rows: number }} Subscriber `at`: the last event's id; `rows`: the last snapshot's
- * @typedef {object} Channel
- * @property {string} name
- * @property {Set<Subscriber>} subscribers
- * @property {string | null} cursor where to go on
- * @property {boolean} fresh the rows are to be fetched
- * @property {boolean} on live on the present link
- * @property {boolean} started has been live before
- * @property {number} ref of the subscribe that waits for its answer
- * @property {boolean} awaiting the snapshot that it asked for
- * @property {Event[] | null} held while the rows are fetched apart
- * @property {{ data: any } | null} value the last, of a query
- * @property {any} timer until it is asked for again
- * @property {number} failures
- * @property {number} next when a snapshot may be fetched again
+ * @typedef {import('./types.js').Subscriber} Subscriber
+ * @typedef {import('./types.js').Channel} Channel
  */
 
 const now = () => performance.now(); // whatever happens to the clock
@@ -60,15 +46,6 @@ const idOf = (/** @type {string} */ cursor) => Number(cursor.slice(cursor.lastIn
 const epochOf = (/** @type {string} */ cursor) => cursor.slice(0, cursor.lastIndexOf('-'));
 const wants = (/** @type {Channel} */ channel) => [...channel.subscribers].some((each) => each.snapshot);
 const backoff = (/** @type {number} */ failures, first = BACKOFF_MS.first) => Math.random() * Math.min(BACKOFF_MS.most, first * 2 ** failures);
-
-/** What the application's own functions throw is not ours to trip over. */
-function tell(/** @type {any} */ handler, /** @type {any[]} */ ...args) {
-  try {
-    handler?.(...args);
-  } catch (error) {
-    console.error(error);
-  }
-}
 
 export class Livefeed {
   /** @type {Status} */
@@ -242,12 +219,14 @@ export class Livefeed {
     if (this.#Socket) {
       const url = new URL('ws', this.#base);
       url.protocol = url.protocol.replace('http', 'ws');
-      /** @type {import('./links.js').Link} */
-      const link = openSocket(this.#Socket, url, token, { frame: (frame) => this.#receive(link, frame), closed: (code, reason) => this.#lost(link, code, reason) });
-      this.#dialing = link;
-    } else {
-      this.#fall();
+      try {
+        /** @type {import('./links.js').Link} */
+        const link = openSocket(this.#Socket, url, token, { frame: (frame) => this.#receive(link, frame), closed: (code, reason) => this.#lost(link, code, reason) });
+        this.#dialing = link;
+        return;
+      } catch { /* not allowed here */ }
     }
+    this.#fall();
   }
 
   /** Rejects where there is none for the moment. @returns {Promise<string | null>} */
@@ -255,10 +234,14 @@ export class Livefeed {
     const given = this.#token;
     if (typeof given !== 'function') return given;
     const ask = async () => given();
-    /** @type {any} */
-    let timer;
-    const late = new Promise((_, reject) => { timer = setTimeout(reject, TOKEN_MS); });
-    return await Promise.race([ask(), late]).finally(() => clearTimeout(timer)) ?? null;
+    return await inTime(ask(), GIVE_MS) ?? null;
+  }
+
+  /** For what is open already. */
+  async #fresher() {
+    const token = await this.#ask().catch(() => null); // else it ends with 4401, and is asked for again
+    if (token) this.#bearer = token;
+    return token;
   }
 
   // No WebSocket gets through, so over HTTP; and now and then another try.
@@ -319,6 +302,7 @@ export class Livefeed {
     this.#live = true;
     if (this.#link?.kind !== 'websocket' && this.#Socket) this.#again();
     this.#calls.again();
+    this.#later();
     this.#update();
   }
 
@@ -332,7 +316,10 @@ export class Livefeed {
     this.#link?.close();
     this.#dialing = this.#link = null;
     this.#calls.end(reason);
-    for (const channel of this.#channels.values()) clearTimeout(channel.timer);
+    for (const channel of this.#channels.values()) {
+      channel.subscribers.clear();
+      this.#forget(channel);
+    }
     this.#update();
   }
 
@@ -352,7 +339,7 @@ export class Livefeed {
     if (this.#link && this.#up) status = !this.#live ? 'stale' : this.#link.kind === 'websocket' ? 'live' : 'polling';
     if (status === this.status) return;
     this.status = status;
-    for (const listener of this.#listeners) tell(listener, status);
+    for (const listener of [...this.#listeners]) if (status === this.status) tell(listener, status);
   }
 
   // ---------- silence, and the token's end ----------
@@ -378,7 +365,7 @@ export class Livefeed {
     if (typeof this.#token !== 'function' || !(left > 1000)) return;
     const link = this.#link;
     this.#renewal = setTimeout(async () => {
-      const token = await this.#ask().catch(() => null); // else it ends with 4401, and is asked for again
+      const token = await this.#fresher();
       if (token && link === this.#link) link?.send({ type: 'auth', token });
     }, Math.min(left - Math.min(left / 2, BACKOFF_MS.most), TIMER_MOST_MS));
   }
@@ -396,7 +383,7 @@ export class Livefeed {
       } else if ([...this.#channels.values()].some((channel) => !channel.on)) {
         this.#link?.change();
       } else if (this.#up) {
-        for (const channel of this.#channels.values()) if (channel.fresh && wants(channel)) this.#state(channel);
+        for (const channel of this.#channels.values()) if (channel.fresh && !channel.awaiting && wants(channel)) this.#state(channel);
       }
     });
   }
@@ -420,7 +407,7 @@ export class Livefeed {
   /** @param {Channel} channel */
   #refetch(channel, wait = Math.max(0, channel.next - now())) {
     channel.fresh = true;
-    if (channel.timer) return;
+    if (channel.timer || this.closed) return;
     channel.timer = setTimeout(() => {
       channel.timer = null;
       channel.awaiting = false;
@@ -439,29 +426,35 @@ export class Livefeed {
   /** @param {Channel} channel */
   async #state(channel) {
     if (channel.held || channel.timer) return;
-    channel.held = [];
-    const before = channel.cursor;
+    /** @type {Event[]} */
+    const held = [];
+    channel.held = held;
+    const { cursor: before, next } = channel;
     /** @type {any} */
-    let frame = null;
-    try {
-      frame = await (await this.#request(`state?channel=${encodeURIComponent(channel.name)}`)).json();
-    } catch (error) {
-      if (this.#channels.get(channel.name) === channel) this.#trouble(channel, /** @type {any} */ (error));
-    }
-    const held = channel.held;
-    channel.held = null;
-    if (this.#channels.get(channel.name) !== channel) return;
-    if (frame) {
+    const frame = await inTime(this.#request(`state?channel=${encodeURIComponent(channel.name)}`).then((response) => response.json()), GIVE_MS).catch((error) => ({ error }));
+    // Is over, or has got newer rows from the link.
+    if (this.#channels.get(channel.name) !== channel || channel.held !== held) return;
+    if (frame.error) {
+      this.#trouble(channel, frame.error);
+    } else {
       this.#epochIs(frame.cursor);
       const back = before !== null && epochOf(before) === this.#epoch && idOf(frame.cursor) < idOf(before);
       const cursor = channel.cursor === null || back || epochOf(channel.cursor) !== this.#epoch ? frame.cursor : channel.cursor;
       this.#rows(channel, frame);
       channel.cursor = cursor;
+      if (next !== channel.next) this.#refetch(channel); // asked for again meanwhile
       if (back && channel.on) { // a bridge that is behind: on from there
         channel.on = false;
         this.#later();
       }
     }
+    this.#release(channel);
+  }
+
+  /** @param {Channel} channel */
+  #release(channel) {
+    const held = channel.held ?? [];
+    channel.held = null;
     for (const event of held) this.#deliver(channel, event);
   }
 
@@ -469,10 +462,11 @@ export class Livefeed {
   #rows(channel, frame) {
     // Over HTTP the cursor is what covers all channels, and children of before the snapshot may still come.
     if (this.#link?.kind === 'websocket' || channel.cursor === null) channel.cursor = frame.cursor;
-    channel.fresh = channel.awaiting = false;
+    channel.fresh = Boolean(channel.timer); // asked for since
+    channel.awaiting = false;
     channel.failures = 0;
     if (frame.type === 'value') channel.value = frame;
-    for (const each of [...channel.subscribers]) {
+    this.#tell(channel, (each) => {
       if (frame.type === 'value') {
         tell(each.onValue, frame.data);
       } else if (each.snapshot) {
@@ -480,17 +474,22 @@ export class Livefeed {
         each.at = Math.min(each.at, each.rows);
         tell(each.onSnapshot, frame);
       }
-    }
+    });
+  }
+
+  /** Those who are there, and still are when it is their turn. @param {Channel} channel @param {(each: Subscriber) => void} how */
+  #tell({ subscribers }, how) {
+    for (const each of [...subscribers]) if (subscribers.has(each)) how(each);
   }
 
   /** @param {Channel} channel @param {Event} event */
   #deliver(channel, event) {
-    for (const each of [...channel.subscribers]) {
+    this.#tell(channel, (each) => {
       // Children of a row are not in its snapshot, and may come after it.
-      if (event.id <= each.at || (event.id <= each.rows && event.feed === channel.name.split(':')[0])) continue;
+      if (event.id <= each.at || (event.id <= each.rows && event.feed === channel.name.split(':')[0])) return;
       each.at = event.id;
       tell(each.onEvent, event);
-    }
+    });
   }
 
   /** @param {Channel} channel */
@@ -498,12 +497,12 @@ export class Livefeed {
     channel.on = true;
     if (channel.started) return;
     channel.started = true;
-    for (const each of [...channel.subscribers]) tell(each.onStart);
+    this.#tell(channel, (each) => tell(each.onStart));
   }
 
   /** @param {Channel} channel @param {string} reason */
   #missed(channel, reason) {
-    for (const each of [...channel.subscribers]) tell(each.onResync, { channel: channel.name, reason });
+    this.#tell(channel, (each) => tell(each.onResync, { channel: channel.name, reason }));
     channel.fresh = wants(channel);
   }
 
@@ -513,7 +512,7 @@ export class Livefeed {
     if (ended) this.#forget(channel);
     else this.#refetch(channel, backoff(++channel.failures));
     channel.fresh = wants(channel);
-    for (const each of [...channel.subscribers]) tell(each.onError, { code, message, channel: channel.name, ended });
+    this.#tell(channel, (each) => tell(each.onError, { code, message, channel: channel.name, ended }));
   }
 
   // Everything up to there has been sent, on every channel.
@@ -568,7 +567,6 @@ export class Livefeed {
         this.#heartbeat = frame.heartbeat * 1000;
         this.#ping(); // the pong says whether it has its database
         this.#renew(frame.expires_at);
-        this.#later();
         break;
       case 'subscribed':
         if (!channel || channel.ref !== frame.ref) break;
@@ -580,7 +578,9 @@ export class Livefeed {
         break;
       case 'snapshot':
       case 'value':
-        if (channel && !channel.ref) this.#rows(channel, frame);
+        if (!channel || channel.ref) break;
+        this.#release(channel);
+        this.#rows(channel, frame);
         break;
       case 'resync':
         if (!channel || channel.ref) break;
@@ -653,6 +653,7 @@ export class Livefeed {
     for (const channel of all()) {
       if (begun) channel.cursor ??= this.#latest;
       channel.on = true;
+      channel.awaiting = !begun && wants(channel);
     }
     const cursors = all().map((channel) => channel.cursor).filter((cursor) => cursor !== null);
     // One of another epoch has all told that they missed something.
@@ -686,7 +687,10 @@ export class Livefeed {
     } catch (problem) {
       const error = /** @type {any} */ (problem);
       if (error.status && error.code && error.status !== 401) this.#calls.answer({ ref, code: error.code, message: error.message });
-      else setTimeout(() => this.#calls.again(ref), BACKOFF_MS.first);
+      else {
+        if (error.status === 401) await this.#fresher();
+        setTimeout(() => this.#calls.again(ref), BACKOFF_MS.first);
+      }
     }
   }
 }

@@ -61,7 +61,10 @@ function useShared(channel, kind, open, empty) {
       });
     };
   }, [client, name]);
-  const look = () => (name && shared.get(client)?.get(name)?.state) ?? empty;
+  const look = () => {
+    const store = name && shared.get(client)?.get(name);
+    return store ? store.state : empty;
+  };
   return useSyncExternalStore(subscribe, look, () => empty);
 }
 

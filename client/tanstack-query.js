@@ -46,7 +46,7 @@ export function followQueries(live, queryClient, rules) {
       onResync: old,
       onValue: (data) => queryClient.setQueryData(keyOf(null), data),
       onEvent: (event) => {
-        if (patch) queryClient.setQueriesData({ queryKey: keyOf(event) }, (data) => (data === undefined ? data : patch(data, event)));
+        if (patch && !event.too_large) queryClient.setQueriesData({ queryKey: keyOf(event) }, (data) => (data === undefined ? data : patch(data, event)));
         else invalidate(keyOf(event));
       },
     });
@@ -65,7 +65,9 @@ export function followQueries(live, queryClient, rules) {
 export function patchRows(keyOf = (row) => row.id) {
   return (rows, event) => {
     const at = rows.findIndex((row) => String(keyOf(row)) === event.key);
-    if (event.type.endsWith('.deleted')) return at < 0 ? rows : rows.toSpliced(at, 1);
-    return at < 0 ? [...rows, event.data] : rows.with(at, event.data);
+    const before = at < 0 ? rows : rows.slice(0, at);
+    const after = at < 0 ? [] : rows.slice(at + 1);
+    if (event.type.endsWith('.deleted')) return at < 0 ? rows : [...before, ...after];
+    return [...before, event.data, ...after];
   };
 }

@@ -89,3 +89,38 @@ export interface Closed {
   code: number;
   reason: string;
 }
+
+// What the client keeps of them; not for applications.
+
+export interface Subscriber extends Handlers {
+  /** The last event's id. */
+  at: number;
+  /** The last snapshot's. */
+  rows: number;
+}
+
+export interface Channel {
+  name: string;
+  subscribers: Set<Subscriber>;
+  /** Where to go on. */
+  cursor: string | null;
+  /** The rows are to be fetched. */
+  fresh: boolean;
+  /** Live on the present link. */
+  on: boolean;
+  /** Has been live before. */
+  started: boolean;
+  /** Of the subscribe that waits for its answer. */
+  ref: number;
+  /** The snapshot that was asked for with it. */
+  awaiting: boolean;
+  /** While the rows are fetched apart. */
+  held: Event[] | null;
+  /** The last, of a query. */
+  value: { data: any } | null;
+  /** Until it is asked for again. */
+  timer: any;
+  failures: number;
+  /** When a snapshot may be fetched again. */
+  next: number;
+}

@@ -14,6 +14,9 @@ const TABLES = `${COMMANDS}
   CREATE FUNCTION open_requests(unit text) RETURNS jsonb LANGUAGE sql STABLE AS
     $$ SELECT to_jsonb(count(*)) FROM requests WHERE unit_id::text = unit AND status = 'Pending' $$;
   SELECT livefeed.expose_query('open_requests', 'open_requests(text)', 'unit', '{requests}');
+  CREATE FUNCTION last_title(unit text) RETURNS jsonb LANGUAGE sql STABLE AS
+    $$ SELECT to_jsonb(max(title)) FROM requests WHERE unit_id::text = unit $$;
+  SELECT livefeed.expose_query('last_title', 'last_title(text)', 'unit', '{requests}');
 `;
 
 describe('with frameworks', () => {
@@ -104,6 +107,14 @@ describe('with frameworks', () => {
       await page.unmount();
     });
 
+    it('shows a value that is null as null', async () => {
+      const page = await render(() => `title:${hooks.useValue('last_title:unit:7')} `, await connect());
+      await page.shows('title:null ');
+      await db.write(`INSERT INTO requests (id, unit_id, title) VALUES (1, 7, 'one')`);
+      await page.shows('title:one ');
+      await page.unmount();
+    });
+
     it('hears a channel with the handlers of the last render, and moves with its name', async () => {
       const heard = [];
       const Ear = ({ channel, tag }) => {
@@ -188,6 +199,9 @@ describe('with frameworks', () => {
       assert.ok(fetches < 10, `a burst of 30 events is not ${fetches} fetches`);
       await db.write('DELETE FROM requests WHERE id = 1');
       await until('the row to go', () => rows().length === 29);
+      await db.write(`UPDATE requests SET title = repeat('long ', 100000) WHERE id = 2`); // its event comes without data
+      await until('the rows to be out of date', () => queryClient.getQueryState(['rows', { unit: 7 }]).isInvalidated);
+      assert.equal(rows()[0].title, 'r2');
       assert.equal(queryClient.getQueryData(['rows', { unit: 8 }]), 'of others');
     } finally {
       stop();

@@ -16,7 +16,7 @@ const STOPPED_MS = rounds(6000, 30_000);
 // What the five have a feed of their own for: more than kernel and outbox take. Each transaction is 2 MB.
 const FAT_BYTES = 50_000;
 const FAT_ROWS = 40;
-const FAT_TRANSACTIONS = 10;
+const FAT_TRANSACTIONS = 7;
 const DELAY_MAX_MS = 10_000 * SLOW; // those who are stopped go on only when this is over
 const GROWTH_MAX_KB = 40_000;
 

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Cluster, idOf } from '../e2e/lib/cluster.mjs';
 import { Bridge, bridgeRun } from '../e2e/lib/bridge.mjs';
-import { until } from '../e2e/lib/wait.mjs';
+import { until, SLOW } from '../e2e/lib/wait.mjs';
 import { lasting, rounds, seconds } from './lib/random.mjs';
 import { Scene, unitChannels } from './lib/scene.mjs';
 import { SCHEMA } from './lib/writer.mjs';
@@ -17,6 +17,7 @@ import { Witness } from './lib/witness.mjs';
 const UNITS = [1, 2, 3];
 const UPDATES = rounds(1, 5); // of each version, each in a database of its own
 const PAGE = 500;
+const READY_WITHIN_MS = 45_000 * SLOW;
 const CURE = /ALTER EXTENSION livefeed UPDATE/;
 
 /** The newest version, and the released ones that lead to it. */
@@ -84,7 +85,7 @@ describe('ALTER EXTENSION livefeed UPDATE under load', () => {
       const began = performance.now();
       await db.query('ALTER EXTENSION livefeed UPDATE');
       const updateMs = Math.round(performance.now() - began);
-      await bridge.ready();
+      await bridge.ready(READY_WITHIN_MS);
       await lasting(half); // and the new one
       assert.equal(await db.value(`SELECT extversion FROM pg_extension WHERE extname = 'livefeed'`), all.newest);
 

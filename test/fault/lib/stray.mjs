@@ -53,7 +53,8 @@ export class Stray {
   }
 
   async reach(id, ms = SETTLE_MS) {
-    await until(`${this.name} to reach ${id}`, () => [...this.stream.channels.values()].every(({ last, covered }) => Math.max(last, covered) >= id), ms);
+    await until(`${this.name} to reach ${id}`, () => [...this.stream.channels.values()].every(({ last, covered }) => Math.max(last, covered) >= id), ms)
+      .catch((error) => { error.message += `: ${JSON.stringify([...this.stream.channels].map(([name, { last, covered, events }]) => ({ name, last, covered, events: events.length })))}, closed: ${JSON.stringify([...this.stream.closes])}`; throw error; });
   }
 }
 

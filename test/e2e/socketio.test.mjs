@@ -229,7 +229,7 @@ describe('socket.io', () => {
       client.socket.io.engine.close();
       await client.connected(3);
       assert.equal(client.socket.recovered, false);
-      assert.equal(client.named('subscribed').at(-1)[1].reason, 'epoch');
+      await client.next('subscribed', ({ reason }) => reason === 'epoch');
       client.socket.io.engine.close();
       await client.connected(4);
       assert.equal(client.socket.recovered, true, 'and goes on from there');
@@ -243,10 +243,12 @@ describe('socket.io', () => {
     const own = await Bridge.start(db, ['--jwt-leeway', '0']);
     try {
       await Promise.all(['websocket', 'polling'].map(async (way) => {
-        let asked = 0;
+        let short = true; // until it has been connected
         const client = await open('/requests', {
-          origin: own.origin, way, auth: (give) => { void token([7], { ttl: asked++ === 0 ? '2 s' : '15 min' }).then((fresh) => give({ token: fresh })); },
+          origin: own.origin, way, connect: false, auth: (give) => { void token([7], { ttl: short ? '3 s' : '15 min' }).then((fresh) => give({ token: fresh })); },
         });
+        client.socket.on('connect', () => { short = false; });
+        client.socket.on('connect_error', () => client.socket.connect()); // it was over by then
         await client.connected(2);
         assert.equal((await client.next('error'))[1].code, 'bad_token');
         assert.equal((await client.next('closing'))[1].code, 4401);
@@ -274,7 +276,7 @@ describe('socket.io', () => {
   });
 
   it('tells everybody to go on a shutdown: each comes back to the next bridge and recovers', async () => {
-    const own = await Bridge.start(db, ['--drain', '2s']);
+    const own = await Bridge.start(db, ['--drain', '5s']);
     const all = [];
     for (const way of Object.keys(WAYS)) all.push(await open('/requests', { origin: own.origin, way }));
     const idle = await Io.open(own.origin, '/', { auth: { token: 'bad' }, connect: false });

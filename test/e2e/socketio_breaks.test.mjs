@@ -52,7 +52,8 @@ describe('socket.io and breaks', () => {
         proxies.push(await Proxy.start(bridge.port));
         all.push(await open(proxies.at(-1).origin, { way }));
       }
-      const from = all.map((client) => client.named('welcome')[0][1].cursor);
+      const from = [];
+      for (const client of all) from.push((await client.next('welcome'))[1].cursor);
       let changes = 0;
       const change = () => db.write([
         `INSERT INTO requests (unit_id, title) SELECT 7 + n % 2, 'r' FROM generate_series(0, ${random(4)}) n`,

@@ -162,7 +162,7 @@ describe('socket.io refused', () => {
 
   it('holds to its limits: connections of an address, the rate, time for a token and for a pong', async () => {
     const own = await Bridge.start(db, ['--max-connections-per-address', '2', '--rate', '5', '--max-subscriptions', '10',
-      '--idle-auth', '1s', '--heartbeat', '1s', '--max-bad-messages', '3']);
+      '--idle-auth', '5s', '--heartbeat', '1s', '--max-bad-messages', '3']);
     try {
       const one = await Io.open(own.origin, '/requests', { auth: { token }, reconnection: false });
       const two = await Io.open(own.origin, '/requests', { way: 'polling', auth: { token }, reconnection: false });

@@ -2,7 +2,7 @@
 
 import { io as io4 } from 'socket.io-client';
 import { io as io3 } from 'socket.io-client-3';
-import { until, within } from './wait.mjs';
+import { DEADLINE_MS, until, within } from './wait.mjs';
 
 export const CLIENTS = { 3: io3, 4: io4 };
 
@@ -24,7 +24,7 @@ export class Io {
   static async open(origin, namespace, { version = 4, way = 'websocket', connect = true, beside, ...options } = {}) {
     const client = new Io();
     client.socket = beside ? beside.socket.io.socket(namespace, options) : CLIENTS[version](origin + namespace,
-      { forceNew: true, transports: WAYS[way], reconnectionDelay: 20, reconnectionDelayMax: 200, timeout: 5000, ...options });
+      { forceNew: true, transports: WAYS[way], reconnectionDelay: 20, reconnectionDelayMax: 200, timeout: DEADLINE_MS, ...options });
     const { socket } = client;
     socket.on('connect', () => { client.connects++; client.recovered.push(socket.recovered); });
     socket.on('disconnect', (reason) => client.ends.push(reason));

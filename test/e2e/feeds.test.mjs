@@ -76,6 +76,7 @@ describe('feeds', () => {
 
   it('keeps a path value in its place, however it is written', async () => {
     await db.write(`SELECT livefeed.expose_path('/ws/only/{1}/', ARRAY['requests:unit:{1}'])`);
+    await until('the path to be known', async () => (await as('42', { units: [7] }, { path: '/ws/only/7/', welcome: false })).refused === null);
     for (const value of ['7%3Aunit%3A9', '%2A', '7%2F9', '%00', '..%2F9', '9', '%39', '7%2C9', '%', '%zz']) {
       const client = await as('42', { units: [7] }, { path: `/ws/only/${value}/`, welcome: false });
       if (client.refused) {

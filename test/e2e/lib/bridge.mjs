@@ -53,7 +53,7 @@ export async function bridgeRun(args, { env = {}, stdin } = {}) {
   child.stdout.on('data', (data) => { stdout += data; });
   child.stderr.on('data', (data) => { stderr += data; });
   const code = await within(`livefeed-bridge ${args.join(' ')} to end`,
-    new Promise((resolve) => child.once('close', (status, signal) => resolve(status ?? signal))))
+    new Promise((resolve) => child.once('close', (status, signal) => resolve(status ?? signal))), 4 * DEADLINE_MS)
     .finally(() => child.kill('SIGKILL'));
   return { code, stdout, stderr };
 }

@@ -18,6 +18,7 @@ import { Scene } from './lib/scene.mjs';
 
 const UNITS = [1, 2, 3];
 const RENAMED_WITHIN_MS = 60_000 * SLOW; // PostgreSQL waits 5 s for connections to go, and then refuses
+const TOLD_WITHIN_MS = 45_000 * SLOW; // the bridge tries every 5 s at most
 const run = promisify(execFile);
 
 describe('a dump, restored', () => {
@@ -160,7 +161,7 @@ describe('a dump, restored', () => {
 
     const epoch = await old.value('SELECT livefeed.epoch()');
     for (const [n, client] of clients.entries()) {
-      const frame = await client.next('resync');
+      const frame = await client.next('resync', TOLD_WITHIN_MS);
       assert.deepEqual([frame.channel, frame.reason, epochOf(frame.cursor)], [`items:unit:${UNITS[n]}`, 'epoch', epoch]);
       await old.write('INSERT INTO items VALUES ($1, $2, 1, \'after\', 1, \'\', NULL)', [`after-${n}`, UNITS[n]]);
       await client.caughtUp(old);

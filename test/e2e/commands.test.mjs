@@ -9,7 +9,7 @@ import { Client, isEvent } from './lib/client.mjs';
 import { Cluster, idOf } from './lib/cluster.mjs';
 import { allDone, COMMANDS, Gate } from './lib/commands.mjs';
 import { calm, metric } from './lib/metrics.mjs';
-import { until } from './lib/wait.mjs';
+import { SLOW, until } from './lib/wait.mjs';
 
 const LONG = Number(process.env.FAULT_SECONDS ?? 0) >= 60; // time-outs as long as they are
 
@@ -98,13 +98,16 @@ describe('commands', () => {
 
   it('a command that writes nothing, or nothing that is watched, has the head as its cursor, at once', async () => {
     const client = await enter('1');
-    const began = Date.now();
-    for (let n = 0; n < 5; n++) {
-      const { cursor } = await does(client, 'whoami', {});
+    const took = [];
+    for (const name of Array(5).fill(['whoami', 'note']).flat()) {
+      const began = performance.now();
+      const { cursor } = await does(client, name, { text: 'x' });
       assert.ok(idOf(cursor) > 0);
-      await does(client, 'note', { text: 'x' });
+      took.push(performance.now() - began);
     }
-    assert.ok(Date.now() - began < 15_000, 'not all of the ten waited for events that do not come'); // 2 s each
+    // Who waits for events that do not come does so for 2 s; a machine may stand still once or twice.
+    took.sort((a, b) => a - b);
+    assert.ok(took[5] < 1500 * SLOW, `${took.map(Math.round)} ms`);
     assert.equal((await does(client, 'nothing', {})).data, null);
   });
 

@@ -8,11 +8,11 @@ import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster, ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { COMMANDS } from './lib/commands.mjs';
 import { metric, settled } from './lib/metrics.mjs';
 import { Proxy } from './lib/proxy.mjs';
-import { DEADLINE_MS, until } from './lib/wait.mjs';
+import { until } from './lib/wait.mjs';
 
 const SHOTS = process.env.LIVEFEED_TEST_SHOTS; // a folder for screenshots, to be looked at
 
@@ -93,7 +93,7 @@ describe('livefeed-client in Chromium', () => {
   /** A page of somebody in that unit, who has the library there; `origin` other than the bridge's for a proxy. */
   async function open(user, unit, { origin = bridge.origin, ttl = '15 min' } = {}) {
     const context = await browser.newContext({ viewport: { width: 640, height: 360 } });
-    context.setDefaultTimeout(DEADLINE_MS);
+    context.setDefaultTimeout(PAGE_MS);
     contexts.push(context);
     const page = await context.newPage();
     page.tokens = 0;
@@ -101,7 +101,7 @@ describe('livefeed-client in Chromium', () => {
     await page.goto(`${origin}/?unit=${unit}`);
     page.shows = (status) => page.waitForSelector(`#status[data-is=${status}]`);
     page.rows = () => page.locator('#rows li').allTextContents();
-    page.has = (...rows) => until(`the page to show ${rows}`, async () => assert.deepEqual(await page.rows(), rows) ?? true);
+    page.has = (...rows) => until(`the page to show ${rows}`, async () => assert.deepEqual(await page.rows(), rows) ?? true, PAGE_MS);
     page.shot = async (name) => { if (SHOTS) await page.screenshot({ path: path.join(SHOTS, `${name}.png`) }); };
     return page;
   }
@@ -192,9 +192,9 @@ describe('livefeed-client in Chromium', () => {
   });
 
   it('gets fresh tokens in time, and never shows that it did', async () => {
-    const page = await open('ann', 7, { ttl: '6 s' });
+    const page = await open('ann', 7, { ttl: '12 s' }); // fresh ones with half of it to go
     await page.shows('live');
-    await until('three tokens', () => page.tokens >= 3);
+    await until('three tokens', () => page.tokens >= 3, PAGE_MS);
     await write(1, 7, 'with a fresh token');
     await page.has('1 with a fresh token (Pending)');
     assert.deepEqual(await page.evaluate(() => window.statuses), ['live']);

@@ -9,10 +9,10 @@ import path from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { Cluster, ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
-import { browseTabs, pages } from './lib/browser.mjs';
+import { PAGE_MS, browseTabs, pages } from './lib/browser.mjs';
 import { metric } from './lib/metrics.mjs';
 import { SCHEMA } from './lib/schema.mjs';
-import { DEADLINE_MS, until } from './lib/wait.mjs';
+import { until } from './lib/wait.mjs';
 
 const PAGE = `<!doctype html><meta charset="utf-8"><title>requests</title><link rel="icon" href="data:,">
 <script type="module">
@@ -44,7 +44,7 @@ describe('livefeed-client wakes up', () => {
     bridge = await Bridge.start(db, ['--static', folder]);
     elsewhere = await pages();
     browser = await browseTabs();
-    browser.context.setDefaultTimeout(DEADLINE_MS);
+    browser.context.setDefaultTimeout(PAGE_MS);
   });
   afterEach(async () => {
     await page?.close();
@@ -68,7 +68,7 @@ describe('livefeed-client wakes up', () => {
     await has();
   }
 
-  const is = (status) => until(`the page to be ${status}`, () => page.evaluate((wanted) => window.live?.status === wanted, status));
+  const is = (status) => until(`the page to be ${status}`, () => page.evaluate((wanted) => window.live?.status === wanted, status), PAGE_MS);
   const woken = (name) => until(`the page to hear of ${name}`, () => page.evaluate((wanted) => woken.includes(wanted), name));
   async function insert() {
     await db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 7, 'x')`, [++row]);

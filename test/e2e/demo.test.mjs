@@ -9,9 +9,9 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { ROOT } from './lib/cluster.mjs';
 import { Bridge } from './lib/bridge.mjs';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { Client, isEvent } from './lib/client.mjs';
-import { DEADLINE_MS, SLOW, until, within } from './lib/wait.mjs';
+import { SLOW, until, within } from './lib/wait.mjs';
 
 // Where it begins to look for free ports: below those that the system hands out by itself.
 const somePort = () => 20_000 + Math.floor(Math.random() * 10_000);
@@ -53,7 +53,13 @@ async function demonstrate(end, look, env = {}) {
     for (const port of [...ports, Number(cluster[2])]) assert.equal(await listening(port), false, `port ${port} is free again`);
     assert.deepEqual(readdirSync(folder), []);
     assert.match(said, /The demo is gone/);
-    assert.throws(() => process.kill(-demo.pid, 0), { code: 'ESRCH' }, 'nobody of its process group lives on');
+    await until('nobody of its process group to live on', () => { // the dead are there until somebody asks for them
+      try {
+        return !process.kill(-demo.pid, 0);
+      } catch (error) {
+        return error.code === 'ESRCH';
+      }
+    });
   } finally {
     if (status === undefined) demo.kill('SIGTERM');
     await within('the demo to end', ended, START_MS);
@@ -69,7 +75,7 @@ describe('the demo', () => {
         assert.deepEqual(Object.keys(urls), APPLICATIONS);
         for (const viewport of SCREENS) {
           const context = await browser.newContext({ viewport });
-          context.setDefaultTimeout(DEADLINE_MS);
+          context.setDefaultTimeout(PAGE_MS);
           const page = await context.newPage();
           const troubles = [];
           page.on('pageerror', (error) => troubles.push(error.message));
@@ -77,10 +83,10 @@ describe('the demo', () => {
           await page.goto(index);
           for (const name of APPLICATIONS) {
             await page.getByRole('link', { name }).click(); // from the index, then from page to page
-            assert.equal(page.url(), urls[name]);
-            await until(`${name} to be live`, async () => await page.locator('.live.on').count() === SIDES[name]);
+            await page.waitForURL(urls[name]);
+            await until(`${name} to be live`, async () => await page.locator('.live.on').count() === SIDES[name], PAGE_MS);
             const was = await page.content(); // a figure, a bar, a place on the map
-            await until(`${name} to change by itself`, async () => await page.content() !== was);
+            await until(`${name} to change by itself`, async () => await page.content() !== was, PAGE_MS);
             const [needed, given] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
             assert.ok(needed <= given, `${name} is ${needed} wide on a screen of ${given}`);
           }

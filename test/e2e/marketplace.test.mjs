@@ -194,6 +194,7 @@ describe('marketplace', () => {
     for (let n = 1; n <= STEPS; n++) {
       if (n === AT) await mover.query('SELECT assign($1, $2)', [id, PIA]);
       await mover.query('SELECT set_location($1, $2, 0)', [id, n]);
+      if (n === 1) await paul.next((frame) => frame.feed === 'order_locations'); // of later ones only the latest need come
     }
     await cora.next((frame) => frame.feed === 'order_locations' && frame.data.lat === STEPS);
     await paul.caughtUp(db);
@@ -309,6 +310,7 @@ describe('marketplace', () => {
       const [{ token }] = await db.write('SELECT live_token($1) AS token', [user]);
       return response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }).end(JSON.stringify({ token }));
     }).listen(0, '127.0.0.1');
+    server.keepAliveTimeout = 0; // whose end might meet the next request
     await once(server, 'listening');
     const endpoint = `http://127.0.0.1:${server.address().port}/live-token`;
     try {

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { Example } from './lib/example.mjs';
-import { DEADLINE_MS, until } from './lib/wait.mjs';
+import { until } from './lib/wait.mjs';
 
 const [CORA, PAUL] = [1, 11];
 const SCREENS = [{ width: 1280, height: 800 }, { width: 390, height: 844 }];
@@ -28,11 +28,11 @@ describe("the marketplace's page", () => {
   /** The three sides of the page. */
   async function visit(viewport = SCREENS[0]) {
     const page = await browser.newPage({ viewport });
-    page.setDefaultTimeout(DEADLINE_MS);
+    page.setDefaultTimeout(PAGE_MS);
     troubles = [];
     page.on('pageerror', (error) => troubles.push(error.message));
     await page.goto(`${app.bridge.origin}/marketplace/`);
-    await until('all to be live', async () => await page.locator('.live.on').count() === 3);
+    await until('all to be live', async () => await page.locator('.live.on').count() === 3, PAGE_MS);
     const side = (name) => page.locator('.panel', { has: page.locator('h2', { hasText: name }) });
     return { page, cora: side('Cora'), paul: side('Paul'), ada: side('Ada') };
   }
@@ -109,7 +109,7 @@ describe("the marketplace's page", () => {
     await db.write(`SELECT notify_user($1, 'While you were away')`, [CORA]);
     const [{ id }] = await db.write(`SELECT place_order(2, 'Salad') AS id`);
     await app.bridge.again();
-    await until('all to be live again', async () => await page.locator('.live.on').count() === 3, 2 * DEADLINE_MS);
+    await until('all to be live again', async () => await page.locator('.live.on').count() === 3, PAGE_MS);
     await count(cora, unread + 1);
     await shows(ada, '.orders', `No. ${id}: Salad`);
     await cora.locator('.bell').click();

@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { Example } from './lib/example.mjs';
-import { DEADLINE_MS, until } from './lib/wait.mjs';
+import { until } from './lib/wait.mjs';
 
 describe("the archive's page", () => {
   let app;
@@ -25,11 +25,11 @@ describe("the archive's page", () => {
 
   async function visit() {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-    page.setDefaultTimeout(DEADLINE_MS);
+    page.setDefaultTimeout(PAGE_MS);
     troubles = [];
     page.on('pageerror', (error) => troubles.push(error.message));
     await page.goto(`${app.bridge.origin}/records/`);
-    await until('both to be live', async () => await page.locator('.live.on').count() === 2);
+    await until('both to be live', async () => await page.locator('.live.on').count() === 2, PAGE_MS);
     const side = (name) => page.locator('.unit', { has: page.locator('h2', { hasText: name }) });
     return { page, finance: side('Finance'), legal: side('Legal') };
   }

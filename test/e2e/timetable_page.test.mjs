@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { Example } from './lib/example.mjs';
-import { DEADLINE_MS, until } from './lib/wait.mjs';
+import { until } from './lib/wait.mjs';
 
 const SCREENS = [{ width: 1280, height: 800 }, { width: 390, height: 844 }];
 
@@ -28,13 +28,13 @@ describe("the timetable's page", () => {
   /** Both sides of the page; `blocked`: no WebSocket gets through. */
   async function visit({ viewport = SCREENS[0], blocked = false } = {}) {
     const page = await browser.newPage({ viewport });
-    page.setDefaultTimeout(DEADLINE_MS);
+    page.setDefaultTimeout(PAGE_MS);
     troubles = [];
     page.on('pageerror', (error) => troubles.push(error.message));
     if (blocked) await page.routeWebSocket(/\/ws/, (socket) => socket.close({ code: 1011 }));
     await page.goto(`${app.bridge.origin}/timetable/`);
     const side = (name) => page.locator('.panel', { has: page.locator('h2', { hasText: name }) });
-    if (!blocked) await until('both to be live', async () => await page.locator('.live.on').count() === 2);
+    if (!blocked) await until('both to be live', async () => await page.locator('.live.on').count() === 2, PAGE_MS);
     return { page, ines: side('Ines'), henk: side('Henk') };
   }
   const shows = (side, selector, text) => side.locator(selector, { hasText: text }).first().waitFor();
@@ -66,7 +66,7 @@ describe("the timetable's page", () => {
     await shows(ines, '.live', 'polling');
     const id = await jobOf('Summer term');
     await advance(id, 420);
-    await until('42 %', async () => await bar(ines, 'Summer term').locator('progress').evaluate((each) => each.value) === 42, 2 * DEADLINE_MS);
+    await until('42 %', async () => await bar(ines, 'Summer term').locator('progress').evaluate((each) => each.value) === 42, PAGE_MS);
     assert.deepEqual(troubles, []);
     await page.close();
   });

@@ -15,7 +15,6 @@ describe('workshop', () => {
   let db;
 
   before(async () => {
-    await dayWithTime();
     app = await Example.start('workshop', { probe: 'pete' });
     ({ db } = app);
   });
@@ -77,6 +76,7 @@ describe('workshop', () => {
   };
 
   it("dashboard: today's appointments, today's schedule and the pending count, each sent on connect", async () => {
+    await dayWithTime(app);
     for (const user of ['mia', 'noah']) {
       const { first } = await atCounter(user);
       for (const name of Object.keys(first)) assert.deepEqual(first[name], await today(name), name);
@@ -89,6 +89,7 @@ describe('workshop', () => {
   });
 
   it('each again when it changes; appointments made, changed, deleted', async () => {
+    await dayWithTime(app);
     const { client: mia, first } = await atCounter('mia');
     const { client: noah } = await atCounter('noah');
     const both = async (name, wanted) => { for (const client of [mia, noah]) await value(client, `${name}:unit:7`, wanted); };
@@ -112,6 +113,7 @@ describe('workshop', () => {
   });
 
   it('each again when the day changes (refresh), with no appointment touched', async () => {
+    await dayWithTime(app);
     const refreshes = await db.query(`SELECT name, refresh_ms FROM livefeed.queries WHERE name LIKE 'today%'`);
     assert.deepEqual(refreshes.map((row) => row.refresh_ms), [30_000, 30_000], 'soon enough after midnight');
     for (const name of ['today_appointments', 'today_schedule']) { // and soon enough for a test

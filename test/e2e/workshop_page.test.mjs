@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browse } from './lib/browser.mjs';
+import { PAGE_MS, browse } from './lib/browser.mjs';
 import { Example, dayWithTime } from './lib/example.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { DEADLINE_MS, until } from './lib/wait.mjs';
@@ -16,7 +16,6 @@ describe("the workshop's page", () => {
   let troubles;
 
   before(async () => {
-    await dayWithTime();
     app = await Example.start('workshop', { probe: 'mia', page: true });
     ({ db } = app);
     proxy = await Proxy.start(app.bridge.port);
@@ -30,7 +29,7 @@ describe("the workshop's page", () => {
 
   async function visit(who, viewport = { width: 1280, height: 800 }) {
     const page = await browser.newPage({ viewport });
-    page.setDefaultTimeout(DEADLINE_MS);
+    page.setDefaultTimeout(PAGE_MS);
     troubles = [];
     page.on('pageerror', (error) => troubles.push(error.message));
     await page.goto(`${proxy.origin}/workshop/?as=${who}`);
@@ -44,6 +43,7 @@ describe("the workshop's page", () => {
   const placeOf = async (id) => (await db.write('SELECT column_id, position FROM cards WHERE id = $1', [id]))[0];
 
   it('shows the board and the day; a card dragged by one is moved on the other\'s page', async () => {
+    await dayWithTime(app);
     const [mia, noah] = [await visit('mia'), await visit('noah')];
     assert.equal(await mia.locator('.board .card').count(), 7);
     await shows(mia, '.appointments', 'Cleo Park');
@@ -79,6 +79,7 @@ describe("the workshop's page", () => {
   });
 
   it('an appointment booked by one is on the other\'s page, and counted', async () => {
+    await dayWithTime(app);
     const [mia, noah] = [await visit('mia'), await visit('noah')];
     const pending = Number(await noah.locator('.pending').textContent());
     await mia.getByPlaceholder('customer').fill('Zoe Zorn');
@@ -95,7 +96,7 @@ describe("the workshop's page", () => {
     const mia = await visit('mia');
     Object.assign(proxy, { upgrades: false, streams });
     proxy.cut();
-    await mia.locator('.live', { hasText: 'polling' }).waitFor({ timeout: 3 * DEADLINE_MS }); // a stream is given 8 s
+    await mia.locator('.live', { hasText: 'polling' }).waitFor(); // a stream is given 4 s
     await db.write(`SELECT move(4, 4, 1, 'noah')`);
     await mia.locator(inColumn(4, 4)).waitFor();
     await mia.locator(card(4)).focus();

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
-import { Example } from './lib/example.mjs';
+import { Example, dayWithTime } from './lib/example.mjs';
 import { Io } from './lib/socketio.mjs';
 import { Proxy } from './lib/proxy.mjs';
 import { until } from './lib/wait.mjs';
@@ -36,6 +36,7 @@ describe('workshop over socket.io', () => {
 
   for (const [version, way] of [[4, 'websocket'], [4, 'polling'], [3, 'upgrade']]) {
     it(`dashboard (client ${version}, ${way}): each value sent on connect, and again when it changes`, async () => {
+      await dayWithTime(app);
       const [mia, noah] = [await as('mia', '/appointments', { version, way }), await as('noah', '/appointments', { version, way })];
       for (const client of [mia, noah]) for (const [name, what] of Object.entries(VALUES)) await shows(client, name, what);
       const at = `${new Date().toISOString().slice(0, 10)}T12:00Z`;
@@ -82,6 +83,7 @@ describe('workshop over socket.io', () => {
     const [mia, olive] = [await as('mia', '/workflow'), await as('olive', '/workflow')];
     await mia.ask('edit_card', { card: 1, title: 'Brakes and pads' });
     await mia.next('card_update', ({ key }) => key === '1');
+    await olive.next('board_update');
     const own = olive.told.flatMap(([, ...args]) => args.map((each) => each?.channels ?? each?.channel ?? []).flat());
     assert.ok(own.length > 0 && own.every((channel) => channel.endsWith(':unit:9')), JSON.stringify(own));
     assert.match((await olive.ask('move_card', { card: 1, column: 1, position: 1 })).message, /no such thing in your shop/);

@@ -10,11 +10,12 @@ import { once } from 'node:events';
 import { chromium } from 'playwright-core';
 import { DEADLINE_MS, until, within } from './wait.mjs';
 
+export const PAGE_MS = 4 * DEADLINE_MS; // for what a page is to load or to show: a browser that has just been started takes its time
 const PROGRAM = process.env.LIVEFEED_TEST_CHROMIUM ?? '/usr/bin/chromium';
 
 /** The distribution's Chromium, without a window. */
 export async function browse() {
-  const browser = await chromium.launch({ executablePath: PROGRAM, timeout: 4 * DEADLINE_MS });
+  const browser = await chromium.launch({ executablePath: PROGRAM, timeout: PAGE_MS });
   return browser;
 }
 
@@ -35,7 +36,7 @@ export async function browseTabs() {
     await rm(folder, { recursive: true, maxRetries: 10, retryDelay: 100 }); // its children end after it
   };
   try {
-    const [, url] = await until('Chromium to listen', () => /DevTools listening on (ws:\S+)/.exec(said), 4 * DEADLINE_MS);
+    const [, url] = await until('Chromium to listen', () => /DevTools listening on (ws:\S+)/.exec(said), PAGE_MS);
     const browser = await chromium.connectOverCDP(url, { noDefaults: true });
     return { context: browser.contexts()[0], close: async () => { await browser.close(); await close(); } };
   } catch (error) {

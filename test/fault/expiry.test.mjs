@@ -92,10 +92,10 @@ describe('a token that expires', () => {
 
   // A frame that had begun is sent to its end: cutting it off would be an error of the protocol.
   for (const [what, late] of [['of a replay or of the live stream', false], ['of a frame', true]]) it(`in the middle ${what}: no frame begins after it`, async () => {
-    for (let tries = 1; !await cut(late); tries++) assert.ok(tries < CUT_TRIES, 'each stop fell between two frames');
+    for (let tries = 1; !await cut(late); tries++) assert.ok(tries < CUT_TRIES, 'each stop fell between two frames, or came too late');
   });
 
-  /** A bridge that is stopped while a client replays; `late`: in a frame. False: it was not. */
+  /** A bridge that is stopped while a client replays; `late`: in a frame. False: it was not, or had seen the token expire. */
   async function cut(late) {
     await scene.begin();
     const since = await scene.db.head();
@@ -129,16 +129,18 @@ describe('a token that expires', () => {
         let held = 0;
         let same = 0;
         await until('the connection to take no more', async () => {
+          if (expired()) return true;
           await bridge.get('/healthz'); // it had its turn since the last look
           const { ours, theirs } = queued(socket());
           same = theirs.unsent > 0 && theirs.unsent + ours.unread === held ? same + 1 : 0;
           held = theirs.unsent + ours.unread;
-          return same >= 3;
+          return same >= 2;
         });
       } else {
-        await within('the first event', first);
+        await Promise.race([within('the first event', first), replays.close()]);
       }
       const counts = await stopped([bridge.process.pid], async () => {
+        if (Date.now() >= (expiryOf(token) + LEEWAY_S) * 1000) return null; // it may have seen the end before the stop
         const key = await scene.probe({ unit: 3 }); // the renewed one has it, the others must not
         await until('the tokens to expire', expired, 15_000 * SLOW);
         replays.socket.resume();

@@ -102,13 +102,13 @@ static bool wait_with(struct session *session, const char *token, size_t len, co
 static void judge(struct session *session, const char *token, size_t len, const char *ref, bool may_wait)
 {
 	struct hub *hub = session->hub;
-	if (!hub->begun) {
+	if (!hub->begun && !session->transport->patient) {
 		/* The database's own keys are not known yet: a refusal would send the client for a token that is no better. */
 		session_error(session, ref, "unavailable", "the database has not been reached yet", NULL);
 		session_shut(session, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	if (!hub->authority_known) {
+	if (!hub->begun || !hub->authority_known) {
 		if (!wait_with(session, token, len, ref, &hub->tokens_early))
 			session_shut(session, CLOSE_INTERNAL, "out of memory");
 		return;

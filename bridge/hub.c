@@ -251,7 +251,8 @@ void hub_live(struct hub *hub, bool live)
 	if (hub->live == live)
 		return;
 	hub->live = live;
-	if (live)
+	bool begins = live && !hub->begun;
+	if (begins)
 		hub->begun = true; /* history, definitions and the database's keys are all here */
 	if (live) {
 		values_touch_all(hub);
@@ -264,6 +265,8 @@ void hub_live(struct hub *hub, bool live)
 		if (session->state == SESSION_OPEN)
 			session_send(session, frame);
 	frame_unref(frame);
+	if (begins && hub->authority_known)
+		admission_begin(hub);
 }
 
 void hub_definitions_changed(struct hub *hub)

@@ -52,7 +52,7 @@ static void wake(struct session *session, void *connection)
 	flush_mark(lws_context_user(lws_get_context(client->wsi)), client);
 }
 
-static const struct session_transport transport = {.name = "sse", .wake = wake, .merged = true};
+static const struct session_transport transport = {.name = "sse", .wake = wake, .merged = true, .patient = true};
 
 /* ---- the list */
 

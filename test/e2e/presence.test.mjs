@@ -111,7 +111,7 @@ describe('who is online', () => {
     await dying.kill();
     // 20 s pass for the dead one; our bridge looks at such every second. In the long form they pass.
     if (!LONG) await db.query(`UPDATE livefeed.bridge b SET seen_at = seen_at - interval '20 s' FROM livefeed.session s WHERE s.bridge = b.bridge AND s.user_id = 'eve'`);
-    await value(watcher, 'online:unit:6', ['watcher'], 30_000);
+    await value(watcher, 'online:unit:6', ['watcher'], 60_000);
     t.diagnostic(`${Date.now() - died} ms after its bridge was killed`);
     await until('its row to be gone', async () => (await db.query(`SELECT FROM livefeed.session WHERE user_id = 'eve'`)).length === 0);
   });
@@ -147,7 +147,7 @@ describe('who is online', () => {
     await late.kill();
     // 30 s pass for the dead one; in the long form they do.
     if (!LONG) await db.query(`UPDATE livefeed.bridge SET seen_at = seen_at - interval '30 s' WHERE pid = $1`, [late.process.pid]);
-    await until('the dead one to be gone', async () => (await db.query('SELECT FROM livefeed.bridges WHERE pid = $1', [late.process.pid])).length === 0, 45_000);
+    await until('the dead one to be gone', async () => (await db.query('SELECT FROM livefeed.bridges WHERE pid = $1', [late.process.pid])).length === 0, 60_000);
   });
 
   it('a bridge that was taken for dead, or whose database crashed, tells of its sessions again', async () => {

@@ -406,4 +406,22 @@ describe('server-sent events', () => {
       await mine.stop();
     }
   });
+
+  it('a stream that is asked for before the database has been reached begins when it is: EventSource takes an error for the last word', async () => {
+    await cluster.stop();
+    const early = await Bridge.start(db, [], { ready: false });
+    try {
+      await until('it to listen', async () => (await early.get('/healthz')).status === 200);
+      assert.equal((await early.get(`/state?${query({ channels: [UNIT], token })}`)).status, 503, 'who wants one answer is not to wait');
+      const opening = stream({ channels: [UNIT] }, early);
+      await until('the stream to wait', async () => await metric(early, 'livefeed_sessions{transport="sse"}') === 1);
+      await cluster.again();
+      const one = await opening;
+      assert.equal(one.status, 200, one.text);
+      await one.next({ key: await insert() });
+    } finally {
+      for (const each of open.splice(0)) each.leave();
+      await early.stop();
+    }
+  });
 });

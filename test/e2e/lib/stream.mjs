@@ -45,7 +45,7 @@ export class Stream {
       response.on('error', (error) => { stream.error = error; });
     });
     stream.request.end();
-    await until('an answer', () => stream.response || stream.ended);
+    await until('an answer', () => stream.response || stream.ended).catch((error) => { stream.leave(); throw error; });
     stream.status = stream.response?.statusCode;
     stream.headers = stream.response?.headers;
     if (stream.headers?.['content-type'] !== 'text/event-stream') await until('all of the answer', () => stream.ended);

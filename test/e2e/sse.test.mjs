@@ -16,7 +16,7 @@ import { calm, metric } from './lib/metrics.mjs';
 import { Raw } from './lib/raw.mjs';
 import { SCHEMA } from './lib/schema.mjs';
 import { Stream, query } from './lib/stream.mjs';
-import { until } from './lib/wait.mjs';
+import { DEADLINE_MS, until } from './lib/wait.mjs';
 
 const HEARTBEAT_MS = 1000;
 const UNIT = 'requests:unit:7';
@@ -413,7 +413,7 @@ describe('server-sent events', () => {
     try {
       await until('it to listen', async () => (await early.get('/healthz')).status === 200);
       assert.equal((await early.get(`/state?${query({ channels: [UNIT], token })}`)).status, 503, 'who wants one answer is not to wait');
-      const opening = stream({ channels: [UNIT] }, early);
+      const opening = stream({ channels: [UNIT], ms: 2 * DEADLINE_MS }, early);
       await until('the stream to wait', async () => await metric(early, 'livefeed_sessions{transport="sse"}') === 1);
       await cluster.again();
       const one = await opening;

@@ -27,8 +27,8 @@ export class Stream {
   #unread = 0;
   #rest = '';
 
-  /** Connects; `bridge` may be anything with host and port. Waits for the answer's head. */
-  static async open(bridge, { token, headers = {}, lastEventId, path = '/events', via = 'header', ...asked }) {
+  /** Connects; `bridge` may be anything with host and port. Waits for the answer's head, at most `ms`. */
+  static async open(bridge, { token, headers = {}, lastEventId, path = '/events', via = 'header', ms = DEADLINE_MS, ...asked }) {
     const stream = new Stream();
     const params = query({ ...asked, ...(via === 'query' ? { token } : {}) });
     const sent = { Accept: 'text/event-stream', ...headers };
@@ -45,7 +45,7 @@ export class Stream {
       response.on('error', (error) => { stream.error = error; });
     });
     stream.request.end();
-    await until('an answer', () => stream.response || stream.ended).catch((error) => { stream.leave(); throw error; });
+    await until('an answer', () => stream.response || stream.ended, ms).catch((error) => { stream.leave(); throw error; });
     stream.status = stream.response?.statusCode;
     stream.headers = stream.response?.headers;
     if (stream.headers?.['content-type'] !== 'text/event-stream') await until('all of the answer', () => stream.ended);

@@ -8,14 +8,15 @@ import { metric, settled } from './lib/metrics.mjs';
 import { LONG_MS, scene } from './lib/ways.mjs';
 import { until } from './lib/wait.mjs';
 
-/** What Node 18's fetch becomes once memory has been collected: one that no abort reaches. `polls.most`: how many were open at once. */
+/** What Node 18's fetch becomes once memory has been collected: one that no abort reaches. `polls.most`: how many were open at once; end(): ends all. */
 function deafFetch(polls = { open: 0, most: 0 }) {
+  const abort = new AbortController();
   const deaf = async (url, { signal, ...init }) => {
     const poll = url.pathname.endsWith('/poll') ? 1 : 0;
     polls.most = Math.max(polls.most, polls.open += poll);
-    return fetch(url, init).finally(() => { polls.open -= poll; });
+    return fetch(url, { ...init, signal: abort.signal }).finally(() => { polls.open -= poll; });
   };
-  return Object.assign(deaf, { polls });
+  return Object.assign(deaf, { polls, end: () => abort.abort() });
 }
 
 /** A fetch that keeps answers to /state back until let(); `came`: how many there are; `read`: how many were read then. */
@@ -58,6 +59,7 @@ describe('livefeed-client', () => {
       if (kind === 'poll') assert.equal(deaf.polls.most, 2, 'the next poll waits for no end of the one before');
       client.close();
       if (kind === 'sse') await until('its end at the bridge', async () => await metric(here.bridge, 'livefeed_sessions{transport="sse"}') === 0);
+      deaf.end(); // a poll that waits would for up to 25 s
     });
   }
 

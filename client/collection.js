@@ -94,6 +94,6 @@ export class Collection {
   /** @param {import('./livefeed.js').Event | null} event */
   #changed(event) {
     this.version++;
-    for (const listener of [...this.#listeners]) tell(listener, event);
+    for (const listener of this.#listeners) tell(listener, event);
   }
 }

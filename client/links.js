@@ -30,7 +30,7 @@ export function inTime(promise, ms) {
  * @returns {Promise<Response>}
  */
 const answered = (signal, asked) => new Promise((resolve, reject) => {
-  signal.addEventListener('abort', () => reject(new Error('aborted')));
+  signal.addEventListener('abort', () => reject(new Error()));
   asked.then((response) => { if (signal.aborted) response.body?.cancel().catch(() => {}); else resolve(response); }, reject);
 });
 

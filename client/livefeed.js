@@ -47,6 +47,42 @@ const epochOf = (/** @type {string} */ cursor) => cursor.slice(0, cursor.lastInd
 const wants = (/** @type {Channel} */ channel) => [...channel.subscribers].some((each) => each.snapshot);
 const backoff = (/** @type {number} */ failures, first = BACKOFF_MS.first) => Math.random() * Math.min(BACKOFF_MS.most, first * 2 ** failures);
 
+/** Those who are there, and still are when it is their turn. @param {Channel} channel @param {(each: Subscriber) => void} how */
+function forAll({ subscribers }, how) {
+  for (const each of [...subscribers]) if (subscribers.has(each)) how(each);
+}
+
+/** @param {Channel} channel @param {Event} event */
+function deliver(channel, event) {
+  forAll(channel, (each) => {
+    // Children of a row are not in its snapshot, and may come after it.
+    if (event.id <= each.at || (event.id <= each.rows && event.feed === channel.name.split(':')[0])) return;
+    each.at = event.id;
+    tell(each.onEvent, event);
+  });
+}
+
+/** @param {Channel} channel */
+function release(channel) {
+  const held = channel.held ?? [];
+  channel.held = null;
+  for (const event of held) deliver(channel, event);
+}
+
+/** @param {Channel} channel */
+function start(channel) {
+  channel.on = true;
+  if (channel.started) return;
+  channel.started = true;
+  forAll(channel, (each) => tell(each.onStart));
+}
+
+/** @param {Channel} channel @param {string} reason */
+function missed(channel, reason) {
+  forAll(channel, (each) => tell(each.onResync, { channel: channel.name, reason }));
+  channel.fresh = wants(channel);
+}
+
 export class Livefeed {
   /** @type {Status} */
   status = 'offline';
@@ -108,7 +144,7 @@ export class Livefeed {
 
   /** What carries frames: websocket, sse, poll; null: nothing. */
   get transport() {
-    return this.#up && this.#link ? this.#link.kind : null;
+    return (this.#up && this.#link?.kind) || null;
   }
 
   /**
@@ -199,12 +235,7 @@ export class Livefeed {
     clearTimeout(this.#retry);
     if (this.closed || this.#dialing || this.#asking) return;
     this.#asking = true;
-    let token;
-    try {
-      token = await this.#ask();
-    } catch {
-      token = undefined;
-    }
+    const token = await this.#ask().catch(() => undefined);
     this.#asking = false;
     if (this.closed) return;
     if (token === undefined) {
@@ -339,7 +370,7 @@ export class Livefeed {
     if (this.#link && this.#up) status = !this.#live ? 'stale' : this.#link.kind === 'websocket' ? 'live' : 'polling';
     if (status === this.status) return;
     this.status = status;
-    for (const listener of [...this.#listeners]) if (status === this.status) tell(listener, status);
+    for (const listener of this.#listeners) if (status === this.status) tell(listener, status);
   }
 
   // ---------- silence, and the token's end ----------
@@ -398,8 +429,8 @@ export class Livefeed {
     if (!channel.on || (fresh && !apart)) {
       channel.ref = ++this.#ref;
       channel.awaiting = fresh && !apart;
-      const since = channel.cursor !== null && !channel.awaiting ? { since: channel.cursor } : {};
-      this.#link?.send({ type: 'subscribe', ref: channel.ref, channel: channel.name, ...since, ...(channel.awaiting ? { snapshot: true } : {}) });
+      const { ref, awaiting, cursor } = channel;
+      this.#link?.send({ type: 'subscribe', ref, channel: channel.name, since: (!awaiting && cursor) || undefined, snapshot: awaiting || undefined });
     }
     if (apart) this.#state(channel);
   }
@@ -448,14 +479,7 @@ export class Livefeed {
         this.#later();
       }
     }
-    this.#release(channel);
-  }
-
-  /** @param {Channel} channel */
-  #release(channel) {
-    const held = channel.held ?? [];
-    channel.held = null;
-    for (const event of held) this.#deliver(channel, event);
+    release(channel);
   }
 
   /** A snapshot or a value. @param {Channel} channel @param {any} frame */
@@ -466,7 +490,7 @@ export class Livefeed {
     channel.awaiting = false;
     channel.failures = 0;
     if (frame.type === 'value') channel.value = frame;
-    this.#tell(channel, (each) => {
+    forAll(channel, (each) => {
       if (frame.type === 'value') {
         tell(each.onValue, frame.data);
       } else if (each.snapshot) {
@@ -477,42 +501,13 @@ export class Livefeed {
     });
   }
 
-  /** Those who are there, and still are when it is their turn. @param {Channel} channel @param {(each: Subscriber) => void} how */
-  #tell({ subscribers }, how) {
-    for (const each of [...subscribers]) if (subscribers.has(each)) how(each);
-  }
-
-  /** @param {Channel} channel @param {Event} event */
-  #deliver(channel, event) {
-    this.#tell(channel, (each) => {
-      // Children of a row are not in its snapshot, and may come after it.
-      if (event.id <= each.at || (event.id <= each.rows && event.feed === channel.name.split(':')[0])) return;
-      each.at = event.id;
-      tell(each.onEvent, event);
-    });
-  }
-
-  /** @param {Channel} channel */
-  #start(channel) {
-    channel.on = true;
-    if (channel.started) return;
-    channel.started = true;
-    this.#tell(channel, (each) => tell(each.onStart));
-  }
-
-  /** @param {Channel} channel @param {string} reason */
-  #missed(channel, reason) {
-    this.#tell(channel, (each) => tell(each.onResync, { channel: channel.name, reason }));
-    channel.fresh = wants(channel);
-  }
-
   /** @param {Channel} channel @param {{ code?: string, message: string }} error */
   #trouble(channel, { code = 'unavailable', message }) {
     const ended = FINAL.includes(code);
     if (ended) this.#forget(channel);
     else this.#refetch(channel, backoff(++channel.failures));
     channel.fresh = wants(channel);
-    this.#tell(channel, (each) => tell(each.onError, { code, message, channel: channel.name, ended }));
+    forAll(channel, (each) => tell(each.onError, { code, message, channel: channel.name, ended }));
   }
 
   // Everything up to there has been sent, on every channel.
@@ -521,7 +516,7 @@ export class Livefeed {
     this.#epochIs(cursor);
     for (const channel of this.#channels.values()) {
       if (!channel.on) continue;
-      this.#start(channel);
+      start(channel);
       if (channel.cursor === null || epochOf(channel.cursor) !== this.#epoch || idOf(channel.cursor) < idOf(cursor)) channel.cursor = cursor;
     }
   }
@@ -551,6 +546,7 @@ export class Livefeed {
       this.#epochIs(frame.cursor);
       for (const channel of this.#channels.values()) {
         clearTimeout(channel.timer);
+        release(channel);
         Object.assign(channel, { on: false, ref: 0, awaiting: false, timer: null });
       }
       this.#begin();
@@ -571,21 +567,21 @@ export class Livefeed {
       case 'subscribed':
         if (!channel || channel.ref !== frame.ref) break;
         channel.ref = 0;
-        this.#start(channel);
-        if (frame.recovered === false) this.#missed(channel, frame.reason);
+        start(channel);
+        if (frame.recovered === false) missed(channel, frame.reason);
         if (frame.recovered === false || channel.cursor === null || channel.awaiting) channel.cursor = frame.cursor;
         this.#later();
         break;
       case 'snapshot':
       case 'value':
         if (!channel || channel.ref) break;
-        this.#release(channel);
+        release(channel);
         this.#rows(channel, frame);
         break;
       case 'resync':
         if (!channel || channel.ref) break;
         channel.cursor = frame.cursor;
-        this.#missed(channel, frame.reason);
+        missed(channel, frame.reason);
         if (channel.fresh) this.#refetch(channel);
         break;
       case 'unsubscribed':
@@ -619,7 +615,7 @@ export class Livefeed {
       if (!channel) continue;
       channel.cursor = `${this.#epoch}-${event.id}`;
       if (channel.held) channel.held.push(event);
-      else this.#deliver(channel, event);
+      else deliver(channel, event);
     }
   }
 
@@ -650,6 +646,7 @@ export class Livefeed {
     if (!all().length) return null;
     const begun = all().some((channel) => channel.cursor !== null);
     if (begun) await Promise.all(all().filter((channel) => channel.fresh && wants(channel) && !channel.value).map((channel) => this.#state(channel)));
+    if (this.#link?.kind === 'websocket') return null; // it has them now
     for (const channel of all()) {
       if (begun) channel.cursor ??= this.#latest;
       channel.on = true;
@@ -660,7 +657,7 @@ export class Livefeed {
     const since = cursors.find((cursor) => epochOf(cursor) !== this.#epoch) ?? cursors.sort((one, other) => idOf(one) - idOf(other))[0];
     const channel = all().map(({ name }) => name);
     if (!channel.length) return null;
-    return since ? { channel, since } : { channel, ...(all().some(wants) ? { snapshot: true } : {}) };
+    return { channel, since, snapshot: (!since && all().some(wants)) || undefined };
   }
 
   /** Whether the bridge refused these channels themselves. @param {string[]} names @param {any} error */
@@ -675,8 +672,8 @@ export class Livefeed {
 
   /** @param {number} ref @param {import('./calls.js').Call} call */
   async #command(ref, { name, args, key }) {
-    if (!this.#link || !this.#up) return;
-    if (this.#link.kind === 'websocket') {
+    if (!this.#up) return;
+    if (this.#link?.kind === 'websocket') {
       this.#link.send({ type: 'call', ref, name, args, idempotency_key: key });
       return;
     }

@@ -19,17 +19,18 @@ function deafFetch(polls = { open: 0, most: 0 }) {
   return Object.assign(deaf, { polls, end: () => abort.abort() });
 }
 
-/** A fetch that keeps answers to /state back until let(); `came`: how many there are; `read`: how many were read then. */
+/** A fetch that keeps answers to /state back until let(); `came`: how many there are; `read`: how many were read then; whenRead(): called with the first. */
 function backFetch() {
   const back = { came: 0, read: 0 };
   const open = new Promise((resolve) => { back.let = resolve; });
+  back.whenRead = (how) => { back.told = how; };
   back.fetch = async (url, init) => {
     const response = await fetch(url, init);
     if (!url.pathname.endsWith('/state')) return response;
     const data = await response.json();
     back.came++;
     await open;
-    return { ok: true, json: async () => { back.read++; return data; } };
+    return { ok: true, json: async () => { back.read++; back.told?.(); return data; } };
   };
   return back;
 }
@@ -150,6 +151,31 @@ describe('livefeed-client', () => {
     await here.insert(2, 2);
     await until('the event', () => rows.rows.has('2'));
     assert.deepEqual([...rows.rows.keys()], ['1', '2']);
+  });
+
+  it('leaves alone what a WebSocket carries where a request over HTTP was still being made up', { timeout: 3 * LONG_MS }, async () => {
+    const MOMENTS = 40; // microtasks, in each of which somebody subscribes
+    await here.insert(1, MOMENTS);
+    here.proxy.upgrades = false;
+    const back = backFetch();
+    const client = here.as('ann', { fetch: back.fetch });
+    await joined(client, 'requests:unit:8');
+    const rows = client.collection('requests:unit:7');
+    await until('the answer to be kept back', () => back.came === 1);
+    here.proxy.upgrades = true;
+    await until('the rows over a WebSocket', () => rows.loaded, LONG_MS);
+    const told = [];
+    back.whenRead(async () => {
+      for (let id = 1; id <= MOMENTS; id++) {
+        told.push(follow(client, `requests:row:${id}`));
+        await null;
+      }
+    });
+    back.let();
+    await until('all to have subscribed', () => told.length === MOMENTS);
+    await until('their subscriptions', async () => await metric(here.bridge, 'livefeed_subscriptions') === MOMENTS + 2);
+    await here.db.write(`UPDATE requests SET title = 'new'`);
+    await until('all to hear', () => told.every(({ events }) => events.length === 1));
   });
 
   it('tells nothing after close(), also of what was asked for before', async () => {

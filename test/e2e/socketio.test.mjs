@@ -308,7 +308,7 @@ describe('socket.io', () => {
         await db.write(`INSERT INTO requests (id, unit_id, title) VALUES ($1, 70, repeat('x', 200000))`, [100_000 + n]);
         await quick.next('request.created', (frame) => frame.key === String(100_000 + n));
       }
-      await until('the bridge to close it', async () => await metric(own, 'livefeed_sessions{transport="socketio"}') === 1);
+      await until('the bridge to close it', async () => await metric(own, 'livefeed_sessions_closed_total{code="4408"}') === 1);
       client.socket.io.engine.transport.ws.resume();
       await client.connected(2);
       await client.next('request.created', (frame) => frame.key === '100119');

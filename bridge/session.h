@@ -142,8 +142,8 @@ struct session_transport {
 	 * Only a subscribe with an older `since` that comes later goes back.
 	 */
 	bool merged;
-	bool
-		patient; /* its client takes an error for the last word (EventSource): a token that comes before the database was reached waits */
+	/* Its client takes an error for the last word (EventSource): a token that comes before the database was reached waits. */
+	bool patient;
 };
 
 /* ---- the hub */

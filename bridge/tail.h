@@ -20,8 +20,7 @@ struct tail_settings { /* copied */
 	const char *bridge; /* name of this process for livefeed.bridges */
 	const char *version;
 	int64_t tick_interval_ms;
-	bool
-		looks; /* it only looks on: does not register, nor become the ticker; where there is none, asks for single ticks */
+	bool looks; /* on alone: does not register, nor become the ticker; where there is none, asks for single ticks */
 };
 
 struct tail_events { /* all on the loop */

@@ -10,7 +10,7 @@ import { within, DEADLINE_MS } from './wait.mjs';
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 const TOOL = path.join(ROOT, 'dev/cluster');
 const run = promisify(execFile);
-const START_MS = 6 * DEADLINE_MS; // dev/cluster gives up after a minute
+const START_MS = 12 * DEADLINE_MS; // as dev/cluster gives it
 
 // Ids are bigint; all in tests fit a number.
 pg.types.setTypeParser(20, Number);

@@ -39,6 +39,8 @@ const VALUES = `
   INSERT INTO weather VALUES (20);
   CREATE FUNCTION today() RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT to_jsonb(temperature) FROM weather $$;
   SELECT livefeed.expose_query('today', 'today()', 'all', '{}', refresh => '200 ms');
+  CREATE FUNCTION instant() RETURNS jsonb STABLE LANGUAGE sql AS $$ SELECT to_jsonb(clock_timestamp()) $$; -- another each time
+  SELECT livefeed.expose_query('instant', 'instant()', 'all', '{}', refresh => '200 ms');
 
   CREATE TABLE troubles (unit_id integer PRIMARY KEY, trouble text NOT NULL);
   CREATE TABLE counters (id integer PRIMARY KEY, unit_id integer, n integer NOT NULL);
@@ -226,11 +228,13 @@ describe('values', () => {
     await db.write('UPDATE weather SET temperature = 25');
     await valueOf(watcher, 'today', 25);
     await watcher.ask({ type: 'unsubscribe', channel: 'today' });
-    await until('nothing to run for a while, as nobody subscribes', async () => { // one run may have been under way
-      const before = await runs();
-      await db.write('SELECT pg_sleep(1)');
-      return await runs() === before;
-    });
+    await watcher.subscribe('instant'); // as often as the other would be, were it to run
+    await until('the first', () => sent(watcher, 'instant').length > 0);
+    const [before, seen] = [await runs(), sent(watcher, 'instant').length];
+    await until('ten more', () => sent(watcher, 'instant').length >= seen + 10);
+    const [ran, came] = [await runs() - before, sent(watcher, 'instant').length - seen];
+    assert.ok(ran <= came + 5, `${ran} runs for ${came} values: nobody subscribes to the other, so it does not run`);
+    await watcher.ask({ type: 'unsubscribe', channel: 'instant' });
   });
 
   it('tells an error to who subscribes, its cause to the log, and goes on when it is over', async () => {

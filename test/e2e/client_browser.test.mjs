@@ -90,7 +90,7 @@ describe('livefeed-client in Chromium', () => {
     if (folder) await rm(folder, { recursive: true });
   });
 
-  /** A page of somebody in that unit, who has the library there; `origin` other than the bridge's for a proxy. */
+  /** A page of somebody in that unit, that is live and has its rows: what is written from now on comes as an event. `origin` other than the bridge's for a proxy. */
   async function open(user, unit, { origin = bridge.origin, ttl = '15 min' } = {}) {
     const context = await browser.newContext({ viewport: { width: 640, height: 360 } });
     context.setDefaultTimeout(PAGE_MS);
@@ -103,6 +103,8 @@ describe('livefeed-client in Chromium', () => {
     page.rows = () => page.locator('#rows li').allTextContents();
     page.has = (...rows) => until(`the page to show ${rows}`, async () => assert.deepEqual(await page.rows(), rows) ?? true, PAGE_MS);
     page.shot = async (name) => { if (SHOTS) await page.screenshot({ path: path.join(SHOTS, `${name}.png`) }); };
+    await page.shows('live');
+    await page.waitForFunction(() => window.rows.loaded && document.getElementById('count').textContent !== '?');
     return page;
   }
 
@@ -111,7 +113,6 @@ describe('livefeed-client in Chromium', () => {
   it('two pages of one unit both follow, and one of another unit does not', async () => {
     await write(1, 7, 'first');
     const [one, two, other] = [await open('ann', 7), await open('bob', 7), await open('zoe', 8)];
-    for (const page of [one, two, other]) await page.shows('live');
     for (const page of [one, two]) await page.has('1 first (Pending)');
     assert.deepEqual(await one.evaluate(() => live.call('rename', { id: 1, title: 'renamed by ann' })), { id: 1, by: 'ann' });
     await write(2, 7, 'second');
@@ -129,7 +130,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('shows offline without a network, and is live at once when it is back, with all that happened', async () => {
     const page = await open('ann', 7);
-    await page.shows('live');
     await page.context().setOffline(true);
     await page.shows('offline');
     await page.shot('offline');
@@ -142,7 +142,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('comes back by itself when the bridge was killed', async () => {
     const page = await open('ann', 7);
-    await page.shows('live');
     await write(1, 7, 'before');
     await page.has('1 before (Pending)');
     await bridge.kill();
@@ -156,7 +155,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('shows polling where WebSockets are refused, still follows, and is live again when they are not', async () => {
     const page = await open('ann', 7, { origin: proxy.origin });
-    await page.shows('live');
     proxy.upgrades = false;
     proxy.cut();
     await write(1, 7, 'in between');
@@ -178,7 +176,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('wakes up from having been frozen, its connection gone', async () => {
     const page = await open('ann', 7, { origin: proxy.origin });
-    await page.shows('live');
     const devtools = await page.context().newCDPSession(page);
     await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });
     await write(1, 7, 'asleep');
@@ -193,7 +190,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('gets fresh tokens in time, and never shows that it did', async () => {
     const page = await open('ann', 7, { ttl: '12 s' }); // fresh ones with half of it to go
-    await page.shows('live');
     await until('three tokens', () => page.tokens >= 3, PAGE_MS);
     await write(1, 7, 'with a fresh token');
     await page.has('1 with a fresh token (Pending)');
@@ -202,7 +198,6 @@ describe('livefeed-client in Chromium', () => {
 
   it('closes for good at logout', async () => {
     const page = await open('carl', 7);
-    await page.shows('live');
     await db.query(`SELECT livefeed.disconnect('carl', 'signed out')`);
     await page.shows('offline');
     assert.deepEqual(await page.evaluate(() => live.closed), { code: 4403, reason: 'signed out' });

@@ -650,6 +650,7 @@ export class Livefeed {
     for (const channel of all()) {
       if (begun) channel.cursor ??= this.#latest;
       channel.on = true;
+      channel.ref = 0; // of a WebSocket that broke before it answered
       channel.awaiting = !begun && wants(channel);
     }
     const cursors = all().map((channel) => channel.cursor).filter((cursor) => cursor !== null);

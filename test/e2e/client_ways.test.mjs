@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import WebSocket from 'ws';
 import { follow } from './lib/livefeed.mjs';
 import { settled } from './lib/metrics.mjs';
 import { LONG_MS, keys, numbers, scene, waysHold } from './lib/ways.mjs';
@@ -39,6 +40,29 @@ describe('livefeed-client', () => {
     assert.deepEqual(keys(told), numbers(1, 31));
     assert.deepEqual(told.resyncs, []);
   });
+
+  for (const type of ['subscribed', 'snapshot', 'value']) {
+    it(`from a WebSocket that breaks when its first ${type} is on the way, to HTTP`, { timeout: 3 * LONG_MS }, async () => {
+      const breaks = class extends WebSocket {
+        emit(name, ...what) {
+          if (name !== 'message' || JSON.parse(what[0]).type !== type) return super.emit(name, ...what);
+          here.proxy.upgrades = false;
+          this.terminate();
+          return true;
+        }
+      };
+      await here.insert(1, 1);
+      const client = here.as('ann', { WebSocket: breaks });
+      const rows = client.collection('requests:unit:7');
+      const count = follow(client, 'open_requests:unit:7');
+      await until('the row', () => rows.rows.size === 1, LONG_MS);
+      await until('the value', () => count.values.at(-1) === 1);
+      await until('polling', () => client.status === 'polling', LONG_MS);
+      await here.insert(2, 2);
+      await until('the next row', () => rows.rows.size === 2);
+      await until('the next value', () => count.values.at(-1) === 2);
+    });
+  }
 
   for (const [kind, options] of [['a stream', { WebSocket: null }], ['a WebSocket', {}]]) {
     it(`rows that take their time, fetched apart from ${kind}: what happens meanwhile is in them afterwards`, async () => {

@@ -91,6 +91,7 @@ export function openSocket(Socket, url, token, sink) {
  */
 export function openHttp(sink, streams) {
   let over = false;
+  let wait = 0; // the first poll tells at once that polls get through
   let changed = () => {};
   /** @type {Link} */
   const link = {
@@ -170,14 +171,15 @@ export function openHttp(sink, streams) {
     const within = patience(abort);
     try {
       within(POLL_S * 1000 + SILENCE_MS);
-      const response = await answered(abort.signal, sink.request('poll', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ ...wanted, wait: POLL_S }), signal: abort.signal }));
+      const response = await answered(abort.signal, sink.request('poll', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ ...wanted, wait }), signal: abort.signal }));
       const { cursor, frames, more } = await response.json();
       if (abort.signal.aborted) return;
       sink.up();
       for (const frame of frames) if (!over) sink.frame(frame);
       if (over) return;
       sink.covered(cursor);
-      if (!more && Date.now() - began < PACE_MS && frames.every((/** @type {any} */ frame) => !frame.id)) await pause(PACE_MS);
+      if (wait && !more && Date.now() - began < PACE_MS && frames.every((/** @type {any} */ frame) => !frame.id)) await pause(PACE_MS);
+      wait = POLL_S;
     } finally {
       within(0);
     }

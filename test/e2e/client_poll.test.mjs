@@ -11,6 +11,17 @@ describe('livefeed-client', () => {
 
   waysHold(here, 'poll', { upgrades: false, streams: false });
 
+  it('says that it polls, and acts, before anything has happened to be told', async () => {
+    Object.assign(here.proxy, { upgrades: false, streams: false });
+    const client = here.as('ann');
+    const told = follow(client, 'requests:unit:7');
+    await until('polling', () => client.status === 'polling' && told.started); // less than a poll may wait
+    assert.equal((await client.call('whoami')).user, 'ann');
+    assert.equal(client.transport, 'poll');
+    await here.insert(1, 1);
+    await until('the event', () => told.events.length === 1);
+  });
+
   it('waits for what is new, and does not ask again and again for a value that stays', async () => {
     Object.assign(here.proxy, { upgrades: false, streams: false });
     const client = here.as('ann', { WebSocket: null });

@@ -279,6 +279,7 @@ describe('behind nginx', () => {
     await two.covered(head);
     one.response.resume();
     await one.next({ key: `${number}` }, 30_000);
-    assert.deepEqual(one.frames.map(({ frame }) => Number(frame.key)), Array.from({ length: 3000 }, (_, n) => from + 1 + n));
+    // Those of the test before may still have been on their way.
+    assert.deepEqual(one.frames.map(({ frame }) => Number(frame.key)).filter((key) => key > from), Array.from({ length: 3000 }, (_, n) => from + 1 + n));
   });
 });

@@ -60,7 +60,7 @@ describe('socket.io clients that poll too slowly', () => {
   const isLast = (last) => ({ key }) => key === String(last);
 
   it('4408 for who does not fetch, which comes back and has everything, as has who fetches late; the others have it at once', async (t) => {
-    const bridge = await Bridge.start(db, ['--max-queue', `${QUEUE_BYTES}`, '--history', '1 MiB']);
+    const bridge = await Bridge.start(db, ['--max-queue', `${QUEUE_BYTES}`, '--history', '1 MiB', '--heartbeat', '10min']);
     const proxies = [await Proxy.start(bridge.port), await Proxy.start(bridge.port)];
     try {
       const quick = [await open(bridge.origin, 'polling'), await open(bridge.origin, 'websocket')];

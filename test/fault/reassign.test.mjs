@@ -54,7 +54,7 @@ class Partner {
         // Again and again, also with cursors from long ago: whatever he is let in for now.
         const key = this.random.pick(ORDERS);
         const since = this.random.chance(0.5) ? this.since : `${this.epoch}-${this.#cursor}`;
-        client.send({ type: 'subscribe', ref: `row ${key}`, channel: `orders:row:${key}`, ...(this.random.chance(0.7) ? { since } : {}) });
+        if (!this.calm) client.send({ type: 'subscribe', ref: `row ${key}`, channel: `orders:row:${key}`, ...(this.random.chance(0.7) ? { since } : {}) });
         client.send({ type: 'ping', ref: 'p' });
         await pause(this.random.int(5, 60), undefined, { signal: this.#done.signal }).catch(() => {}); // his own rhythm
       }

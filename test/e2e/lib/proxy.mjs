@@ -3,6 +3,8 @@
 import http from 'node:http';
 import net from 'node:net';
 import { once } from 'node:events';
+import { Transform } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export class Proxy {
   upgrades = true; // whether WebSockets get through
@@ -10,6 +12,7 @@ export class Proxy {
   mute = false; // takes bytes and passes none on, nor the end of a connection
   requests = []; // 'GET /events?...'
   hold = null; // (request) => a promise that it waits for before it is passed on
+  latency = null; // () => the milliseconds that the next piece takes, each way; to be changed while nothing is open
   #open = new Set();
   #server;
 
@@ -19,6 +22,7 @@ export class Proxy {
     proxy.to = to;
     proxy.#server = http.createServer(async (request, response) => {
       await proxy.hold?.(request);
+      if (proxy.latency) await pause(proxy.latency());
       proxy.#pass(request, response);
     });
     proxy.#server.on('upgrade', (request, socket, head) => proxy.#upgrade(request, socket, head));
@@ -58,7 +62,7 @@ export class Proxy {
       response.writeHead(answer.statusCode, answer.headers);
       response.flushHeaders();
       if (held) answer.resume();
-      else answer.pipe(response);
+      else answer.pipe(this.#slowed()).pipe(response);
       answer.on('error', () => response.destroy());
       answer.on('close', () => { if (!answer.complete) response.destroy(); });
     });
@@ -78,10 +82,24 @@ export class Proxy {
     const lines = request.rawHeaders.reduce((text, part, at) => text + part + (at % 2 ? '\r\n' : ': '), `GET ${request.url} HTTP/1.1\r\n`);
     upstream.write(`${lines}\r\n`);
     upstream.write(head);
-    const pass = (to) => (data) => { if (!this.mute) to.write(data); };
-    upstream.on('data', pass(socket));
-    socket.on('data', pass(upstream));
-    upstream.on('close', () => { if (!this.mute) socket.destroy(); });
+    const [up, down] = [this.#slowly(), this.#slowly()];
+    upstream.on('data', (data) => down(() => { if (!this.mute) socket.write(data); }));
+    socket.on('data', (data) => up(() => { if (!this.mute) upstream.write(data); }));
+    upstream.on('close', () => down(() => { if (!this.mute) socket.destroy(); }));
     socket.on('close', () => upstream.destroy());
+  }
+
+  /** Does one thing after the other, each as late as the latency wants. */
+  #slowly() {
+    let turn = Promise.resolve();
+    return (how) => {
+      if (this.latency) turn = turn.then(() => pause(this.latency?.() ?? 0)).then(how);
+      else how();
+    };
+  }
+
+  #slowed() {
+    const { latency } = this;
+    return new Transform({ transform(piece, _, done) { if (latency) setTimeout(done, latency(), null, piece); else done(null, piece); } });
   }
 }

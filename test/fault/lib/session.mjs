@@ -20,6 +20,7 @@ export class Session {
   #calm = new AbortController();
   #cursor = new Map();
   #client;
+  #begun = false; // all its channels were subscribed to at the same time
   heard = null; // the last event: { frame, at }
   breaks = 0;
   unavailable = 0;
@@ -66,9 +67,9 @@ export class Session {
     this.#calm.abort();
   }
 
-  /** Waits until all its channels are covered up to that id. */
+  /** Waits until all its channels are covered up to that id; they may be by what they asked for, so it has to have been answered. */
   async reach(id, ms = SETTLE_MS) {
-    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => this.#stopped.signal.aborted || Math.min(...this.#cursor.values()) >= id, ms)
+    await until(`${this.name} to reach ${id} (it is at ${[...this.#cursor.values()]})`, () => this.#stopped.signal.aborted || (this.#begun && Math.min(...this.#cursor.values()) >= id), ms)
       .catch((error) => { error.message += ` now at ${[...this.#cursor.values()]}, last frames:\n${this.#client?.tell()}`; throw error; });
   }
 
@@ -227,6 +228,7 @@ export class Session {
           this.checker.defect('session', `${this.name}: asked since ${this.#cursor.get(frame.channel)}, got ${JSON.stringify(frame)}`);
         }
         client.covered.add(frame.channel);
+        this.#begun ||= client.covered.size === this.channels.length;
         break;
       case 'resync':
         if (!this.epochs || frame.reason !== 'epoch') break;

@@ -423,8 +423,19 @@ static void stop_loop(void)
 		(uv_handle_t *)&bridge.prepare,   (uv_handle_t *)&bridge.busy,     (uv_handle_t *)&bridge.drain,
 		(uv_handle_t *)&bridge.second,    (uv_handle_t *)&bridge.watchdog, (uv_handle_t *)&bridge.terminate,
 		(uv_handle_t *)&bridge.interrupt, (uv_handle_t *)&bridge.hangup,   (uv_handle_t *)&bridge.soon};
+	/* Without its handlers, one signal more would be the end, and not the exit status of one in order. */
+	const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+	sigset_t held;
+	sigemptyset(&held);
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+		sigaddset(&held, signals[i]);
+	}
+	pthread_sigmask(SIG_BLOCK, &held, NULL);
 	for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
 		uv_close(handles[i], NULL);
+	}
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+		signal(signals[i], SIG_IGN);
 	}
 }
 

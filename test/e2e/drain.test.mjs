@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Scene } from '../fault/lib/scene.mjs';
 import { Bridge } from './lib/bridge.mjs';
 import { Client } from './lib/client.mjs';
@@ -75,6 +76,18 @@ describe('drain', () => {
       assert.equal(bridge.ended, null);
       assert.equal(await bridge.end(signals[1]), 0);
       for (const each of [client, ...others]) await each.close();
+    }
+  });
+
+  it('signals that come while it ends change nothing', async () => {
+    for (let round = 0; round < 5; round++) {
+      const bridge = await Bridge.start(scene.db, ['--drain', '0s']);
+      await Client.open(bridge, { token: await scene.db.token('1') });
+      while (bridge.ended === null) {
+        for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) bridge.process.kill(signal);
+        await nextTurn();
+      }
+      assert.equal(bridge.ended, 0, bridge.log);
     }
   });
 

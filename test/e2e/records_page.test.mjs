@@ -30,6 +30,7 @@ describe("the archive's page", () => {
     page.on('pageerror', (error) => troubles.push(error.message));
     await page.goto(`${app.bridge.origin}/records/`);
     await until('both to be live', async () => await page.locator('.live.on').count() === 2, PAGE_MS);
+    await until('the notices to be there', async () => (await page.locator('.bell b').allTextContents()).every(Boolean)); // those of now on are logged
     const side = (name) => page.locator('.unit', { has: page.locator('h2', { hasText: name }) });
     return { page, finance: side('Finance'), legal: side('Legal') };
   }

@@ -167,7 +167,9 @@ describe('an order that is reassigned', () => {
     const writing = Promise.all(Array.from({ length: WRITERS }, (_, n) => write(random.child(`w${n}`), stop.signal)));
     writing.catch(() => {});
     try {
+      const sum = (what) => people.reduce((total, person) => total + what(person), 0);
       await lasting(seconds(5) * 1000, stop.signal); // the load
+      await until('something of everything', () => sum(({ lost }) => lost) > 0 && sum(({ rowEvents }) => rowEvents) > 0 && sum(({ refused }) => refused) > 0, SETTLE_MS);
       stop.abort();
       const reassigned = (await writing).reduce((sum, n) => sum + n, 0);
       const head = idOf(await db.head());
@@ -175,11 +177,10 @@ describe('an order that is reassigned', () => {
       for (const person of people) person.end();
       await running;
 
-      const sum = (what) => people.reduce((total, person) => total + what(person), 0);
       console.log('reassign:', JSON.stringify({ reassigned, events: sum(({ received }) => received.length), rowEvents: sum(({ rowEvents }) => rowEvents), refused: sum(({ refused }) => refused),
         rowChannelsEnded: sum(({ lost }) => lost), head }));
       assert.deepEqual(people.flatMap(({ wrong }) => wrong).slice(0, 10), []);
-      assert.ok(reassigned > 10 && sum(({ lost }) => lost) > 0 && sum(({ rowEvents }) => rowEvents) > 0 && sum(({ refused }) => refused) > 0);
+      assert.ok(reassigned > 10, `${reassigned} were`);
       const history = await db.query('SELECT * FROM history ORDER BY id, version');
       for (const { user, received, isCustomer } of people) {
         for (const key of ORDERS) {

@@ -166,6 +166,7 @@ export class Session {
     } else {
       const channel = this.random.pick(this.channels);
       if (!client.covered.has(channel)) return;
+      client.covered.delete(channel); // it is not left twice
       client.send({ type: 'unsubscribe', ref: `u ${channel}`, channel });
       return; // it subscribes again when the answer is here
     }

@@ -67,6 +67,7 @@ describe('livefeed-client', () => {
   for (const [kind, options] of [['a stream', { WebSocket: null }], ['a WebSocket', {}]]) {
     it(`rows that take their time, fetched apart from ${kind}: what happens meanwhile is in them afterwards`, async () => {
       await here.db.write('DELETE FROM slow; INSERT INTO slow VALUES (1, 7, 0)');
+      await settled(here.bridge, here.db);
       const client = here.as('ann', { origin: here.bridge.origin, ...options });
       let started = false;
       const told = follow(client, 'slow:unit:7', { onStart: () => { started = true; } });

@@ -254,7 +254,7 @@ describe('behind nginx', () => {
     try {
       await until('it to be open', () => opened >= 1);
       made.push(await insert());
-      await until('the event', () => keys.length >= 1);
+      await until('the event', () => keys.includes(made[0]));
       const openedTimes = opened;
       await until('it to be cut off and to come back', async () => {
         if (opened === openedTimes && source.readyState === EventSource.CONNECTING) made.push(await insert());
@@ -262,7 +262,7 @@ describe('behind nginx', () => {
       }, CUT_MS);
       made.push(await insert());
       await until('the last', () => keys.includes(made.at(-1)));
-      assert.deepEqual(keys, made);
+      assert.deepEqual(keys.slice(keys.indexOf(made[0])), made); // this bridge may only now have read of the last test's
     } finally {
       source.close();
     }

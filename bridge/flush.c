@@ -132,6 +132,7 @@ static bool write_client(struct server *server, struct client *client)
 			return false;
 		}
 		session_sent(client->session, (size_t)taken);
+		server_set_clock(server); /* the token may be over before the next write, if the process stood still */
 	}
 	/* On with it once the socket has taken what it was given. */
 	lws_callback_on_writable(client->wsi);

@@ -1,6 +1,6 @@
 // The browser library on a walk: subscriptions to events, rows and values come and go, rows are asked for again, while a
-// slow proxy cuts connections and closes and opens ways, at any moment. Afterwards all that is still subscribed to is as
-// the tables have it, and every event was told once, in order.
+// slow proxy cuts connections and closes and opens ways, at any moment. After each few steps all that is subscribed to is
+// as the tables have it, and every event was told once, in order.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -22,10 +22,9 @@ const VALUES = ['open_requests:unit:7', 'open_requests:unit:8'];
 
 const leave = ({ rows, told }) => (rows ? rows.close() : told.subscription.unsubscribe());
 
-/** What a page does and what happens to it, each as likely as it is often there. */
-function stepsOf(random, client, proxy, open, fail) {
+/** What a page does and what happens to it, each as likely as it is often there; `open` holds what is subscribed to. */
+function stepsOf(random, client, proxy, open, onError) {
   const add = (kind, channel, more) => open.push({ kind, channel, ...more });
-  const onError = (trouble) => fail(trouble);
   return [
     () => { const channel = random.pick(Object.keys(ROWS)); const told = {}; add('rows', channel, { told, rows: client.collection(channel, { onStart: () => { told.started = true; }, onError }) }); },
     () => { const channel = `requests:unit:${random.pick([7, 8])}`; add('events', channel, { told: follow(client, channel, { onError }) }); },
